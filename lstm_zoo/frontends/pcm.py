@@ -1,0 +1,69 @@
+"""Arrays as users have them (int16, stereo, one clip, short clips) to the PCM a model takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstm_zoo.errors import InvalidInputError, MissingExtraError
+
+MOST_CHANNELS = 8
+
+
+def as_pcm(audio: Any, shortest: int = 1) -> np.ndarray:
+    """``[batch, samples]`` float32 in -1..1 from what libraries that read audio return.
+
+    Integers are scaled by the range of their type. One axis is one clip; ``[samples, channels]`` (recognised by
+    its at most eight columns) and ``[batch, samples, channels]`` are mixed down. Clips shorter than ``shortest``
+    samples are padded with silence at the end.
+
+    Raises:
+        InvalidInputError: not numbers, no samples, NaN or infinite samples, or more than three axes.
+    """
+    try:
+        array = np.asarray(audio)
+    except ValueError as error:  # clips of different lengths
+        raise InvalidInputError(f"audio: the clips cannot be one array ({error}); pad them to one length") from None
+    if array.dtype.kind not in "iuf":
+        raise InvalidInputError(f"audio: expected float or integer samples, got an array of {array.dtype}")
+    if array.ndim not in (1, 2, 3):
+        raise InvalidInputError(f"audio: expected [batch, samples], got an array of shape {array.shape}")
+    if array.size == 0:
+        raise InvalidInputError(f"audio: there are no samples in an array of shape {array.shape}")
+    array = _mix_down(_as_float(array))
+    if not np.isfinite(array).all():
+        raise InvalidInputError(f"audio: {np.count_nonzero(~np.isfinite(array)):,} samples are NaN or infinite")
+    return np.pad(array, ((0, 0), (0, max(0, shortest - array.shape[1]))))
+
+
+def _as_float(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "f":
+        return array.astype("float32")
+    middle = np.iinfo(array.dtype).max / 2 + 0.5 if array.dtype.kind == "u" else 0.0
+    scale = middle or -float(np.iinfo(array.dtype).min)
+    return ((array - middle) / scale).astype("float32")
+
+
+def _mix_down(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 1:
+        return array[None]
+    if array.ndim == 2:
+        stereo = 1 < array.shape[1] <= MOST_CHANNELS < array.shape[0]
+        return array.mean(axis=1)[None] if stereo else array
+    if array.shape[2] > MOST_CHANNELS:
+        raise InvalidInputError(
+            f"audio: expected [batch, samples, channels] with at most {MOST_CHANNELS} channels, got {array.shape}"
+        )
+    return array.mean(axis=2)
+
+
+def resample(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
+    """``[samples]`` at ``rate`` hertz to ``target_rate`` hertz, float32 (soxr, high quality)."""
+    if rate == target_rate:
+        return samples
+    try:
+        import soxr
+    except ImportError:
+        raise MissingExtraError("soxr", "audio", f"resampling from {rate:,} Hz to {target_rate:,} Hz") from None
+    return soxr.resample(samples, rate, target_rate).astype("float32")

@@ -1,0 +1,352 @@
+"""The models of the zoo: one small table, and everything that is looked up in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from html import escape
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lstm_zoo import artifact
+from lstm_zoo.errors import ArtifactError, InvalidInputError, UnknownNameError
+from lstm_zoo.models import FAMILIES, family_module
+
+if TYPE_CHECKING:
+    import keras
+
+# === The table ===
+
+KEYWORD_LABELS = (
+    *("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
+    *("unknown", "silence"),
+)
+DIGIT_LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the zoo: its family, and the options in which it differs from the family's defaults."""
+
+    name: str
+    task: str
+    family: str
+    summary: str
+    dataset: str
+    sample_rate: int  # hertz
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+_ENTRIES = (
+    Entry(
+        name="speech",
+        task="keyword spotting",
+        family="speech",
+        summary="Ten keywords, other words and silence; causal, the default",
+        dataset="speech_commands",
+        sample_rate=16_000,
+        options={"labels": KEYWORD_LABELS},
+    ),
+    Entry(
+        name="speech_tiny",
+        task="keyword spotting",
+        family="speech",
+        summary="The same words in at most 80 KB, for small devices",
+        dataset="speech_commands",
+        sample_rate=16_000,
+        options={
+            "labels": KEYWORD_LABELS,
+            "convolutions": (
+                {"filters": 16, "kernel": (5, 5), "strides": (2, 2)},
+                {"filters": 24},
+                {"filters": 32},
+            ),
+            "units": 56,
+        },
+    ),
+    Entry(
+        name="speech_attention",
+        task="keyword spotting",
+        family="speech",
+        summary="The same words, both directions and attention: the most accurate",
+        dataset="speech_commands",
+        sample_rate=16_000,
+        options={"labels": KEYWORD_LABELS, "bidirectional": True, "pooling": "attention"},
+    ),
+    Entry(
+        name="digits",
+        task="keyword spotting",
+        family="speech",
+        summary="Spoken digits at telephone bandwidth",
+        dataset="fsdd",
+        sample_rate=8_000,
+        options={
+            "labels": DIGIT_LABELS,
+            "front_end": {
+                "sample_rate": 8_000,
+                "window_length": 256,
+                "hop_length": 80,
+                "fft_length": 256,
+                "upper_frequency": 3_800.0,
+            },
+        },
+    ),
+)
+ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def entry(name: str) -> Entry:
+    """The entry ``name``.
+
+    Raises:
+        UnknownNameError: says what is nearest and what exists.
+    """
+    if name not in ENTRIES:
+        raise UnknownNameError("model", name, ENTRIES)
+    return ENTRIES[name]
+
+
+# === A model ===
+
+
+def get(name_or_folder: str | Path, weights: str | None = "pretrained", **overrides: Any) -> keras.Model:
+    """A model that takes raw input, with ``.labels``, ``.config`` and ``.card``.
+
+    Args:
+        name_or_folder: a name of :func:`list_models`, or an artefact folder.
+        weights: ``"pretrained"``, or None for freshly initialised weights.
+        overrides: fields of the configuration to change, such as ``units=64``; they need ``weights=None``.
+
+    Raises:
+        UnknownNameError: no such model; says what is nearest and what exists.
+        InvalidInputError: an override or ``weights`` is not valid.
+        ArtifactError: the pretrained files are missing, changed, or of a newer version.
+    """
+    if weights not in ("pretrained", None):
+        raise InvalidInputError(f"weights={weights!r}: expected 'pretrained' or None")
+    if weights == "pretrained" and overrides:
+        raise InvalidInputError(
+            f"{', '.join(sorted(overrides))} would change the model that the pretrained weights belong to: "
+            "pass weights=None as well for a new model to train"
+        )
+    if weights == "pretrained":
+        return artifact.read(pretrained_folder(name_or_folder)).build()
+    if _is_folder(name_or_folder):
+        stored = artifact.read(name_or_folder)
+        return _fresh(stored.manifest.family, stored.config.model_dump(), overrides)
+    chosen = entry(str(name_or_folder))
+    return _fresh(chosen.family, chosen.options, overrides)
+
+
+def pretrained_folder(name_or_folder: str | Path) -> Path:
+    """The artefact folder of a model, by its name or as it is given.
+
+    Raises:
+        UnknownNameError: no such model.
+        ArtifactError: this installation has no weights for it.
+    """
+    if _is_folder(name_or_folder):
+        return Path(name_or_folder)
+    folder = artifact.shipped_folder(entry(str(name_or_folder)).name)
+    if not folder.is_dir():
+        raise ArtifactError(
+            f"this installation has no pretrained weights for {name_or_folder!r} (looked in {folder}): install "
+            "lstm-zoo from its wheel or a full checkout, or pass weights=None for a new model"
+        )
+    return folder
+
+
+def _fresh(family: str, options: dict[str, Any], overrides: dict[str, Any]) -> keras.Model:
+    module = family_module(family)
+    model: keras.Model = module.build(module.CONFIG.create({**options, **overrides}))
+    return model
+
+
+def _is_folder(name_or_folder: str | Path) -> bool:
+    """Registry names win over folders of the same name; a path with a separator is always meant as a folder."""
+    if isinstance(name_or_folder, Path):
+        return True
+    if name_or_folder in ENTRIES:
+        return False
+    separators = [os.sep, "/"] if os.altsep is None else [os.sep, os.altsep]
+    return any(each in name_or_folder for each in separators) or (Path(name_or_folder) / artifact.MANIFEST).is_file()
+
+
+# === What is known about the models ===
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """An entry and, where it has pretrained weights, what was measured of them."""
+
+    entry: Entry
+    folder: Path | None = None
+    manifest: artifact.Manifest | None = None
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def pretrained(self) -> bool:
+        return self.manifest is not None
+
+    @property
+    def facts(self) -> artifact.Facts | None:
+        return self.manifest.facts if self.manifest else None
+
+    @property
+    def parameters(self) -> int | None:
+        return self.facts.parameters if self.facts else None
+
+    @property
+    def streaming(self) -> bool | None:
+        return self.facts.streaming if self.facts else None
+
+    @property
+    def metric(self) -> artifact.Metric | None:
+        return self.facts.metric if self.facts else None
+
+    @property
+    def smallest_bytes(self) -> int | None:
+        """Bytes of the smallest TFLite file."""
+        return min(self.facts.tflite.values(), default=None) if self.facts else None
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Bytes of each file of the artefact."""
+        return {name: record.bytes for name, record in self.manifest.files.items()} if self.manifest else {}
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown; empty for a model without pretrained weights."""
+        return (self.folder / "card.md").read_text(encoding="utf-8") if self.folder else ""
+
+    def row(self) -> dict[str, str]:
+        """The cells of the table, as text; ``file`` is the smallest TFLite file, ``?`` what is not known."""
+        metric = self.metric
+        return {
+            "name": self.name,
+            "parameters": "?" if self.parameters is None else f"{self.parameters:,}",
+            "file": "?" if self.smallest_bytes is None else kilobytes(self.smallest_bytes),
+            "streaming": "?" if self.streaming is None else ("yes" if self.streaming else "no"),
+            "metric": f"{metric.value:.2%} {metric.name}" if metric else "?" if self.pretrained else "not trained",
+            "summary": self.entry.summary,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        return {
+            "name": self.name,
+            "task": self.entry.task,
+            "family": self.entry.family,
+            "summary": self.entry.summary,
+            "dataset": self.entry.dataset,
+            "sample_rate": self.entry.sample_rate,
+            "pretrained": self.pretrained,
+            "facts": self.facts.model_dump(mode="json") if self.facts else None,
+            "files": self.files,
+        }
+
+
+class ModelTable(list[ModelInfo]):
+    """A list of :class:`ModelInfo` that shows itself as a table in a terminal and in a notebook."""
+
+    @property
+    def names(self) -> list[str]:
+        return [each.name for each in self]
+
+    def __rich__(self) -> Table | str:
+        if not self:
+            return "no model matches"
+        table = Table()
+        rows = [each.row() for each in self]
+        for column in rows[0]:
+            right = column in ("parameters", "file", "metric")
+            table.add_column(column, justify="right" if right else "left", no_wrap=column != "summary")
+        for row in rows:
+            table.add_row(*row.values())
+        return table
+
+    def __repr__(self) -> str:
+        out = StringIO()
+        Console(file=out, width=140).print(self)
+        return out.getvalue().rstrip()
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<p>no model matches</p>"
+        rows = [each.row() for each in self]
+        head = "".join(f"<th>{escape(column)}</th>" for column in rows[0])
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row.values()) + "</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def list_models(
+    task: str | None = None,
+    *,
+    max_parameters: int | None = None,
+    max_bytes: int | None = None,
+    streaming: bool | None = None,
+    min_metric: float | None = None,
+) -> ModelTable:
+    """The models that match, by facts that were measured when they were trained; no TensorFlow is needed.
+
+    A filter on a measured fact leaves out the models of which it is not known.
+
+    Args:
+        task: a task ("keyword spotting") or a family ("speech").
+        max_parameters: at most so many weights.
+        max_bytes: its smallest TFLite file has at most so many bytes.
+        streaming: whether the model can take its input in pieces as it comes.
+        min_metric: at least this value of the model's metric, such as 0.92 for 92 % accuracy.
+
+    Raises:
+        UnknownNameError: no such task; says which exist.
+    """
+    tasks = {each.task for each in ENTRIES.values()} | set(FAMILIES)
+    if task is not None and task not in tasks:
+        raise UnknownNameError("task", task, tasks)
+
+    def matches(each: ModelInfo) -> bool:
+        return (
+            (task is None or task in (each.entry.task, each.entry.family))
+            and _at_most(each.parameters, max_parameters)
+            and _at_most(each.smallest_bytes, max_bytes)
+            and (streaming is None or each.streaming is streaming)
+            and (min_metric is None or (each.metric is not None and each.metric.value >= min_metric))
+        )
+
+    return ModelTable(each for each in _all() if matches(each))
+
+
+def info(name: str) -> ModelInfo:
+    """Facts, files and card of the model ``name``.
+
+    Raises:
+        UnknownNameError: no such model; says what is nearest and what exists.
+        ArtifactError: its manifest cannot be read.
+    """
+    chosen = entry(name)
+    folder = artifact.shipped_folder(name)
+    if not folder.is_dir():
+        return ModelInfo(chosen)
+    return ModelInfo(chosen, folder, artifact.read_manifest(folder))
+
+
+def kilobytes(number: int) -> str:
+    """``number`` bytes for people: in units of 1,000 bytes."""
+    return f"{number / 1000:,.0f} KB" if number >= 1000 else f"{number} B"
+
+
+def _all() -> Iterable[ModelInfo]:
+    return (info(name) for name in ENTRIES)
+
+
+def _at_most(value: int | None, limit: int | None) -> bool:
+    return limit is None or (value is not None and value <= limit)

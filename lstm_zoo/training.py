@@ -1,0 +1,86 @@
+"""One way to train every classifier here: AdamW, cosine schedule, averaged weights, resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from pydantic import Field
+
+from lstm_zoo.config import Config
+
+WARM_UP_EPOCHS = 3
+
+
+class TrainingConfig(Config):
+    """How a model is trained; every field is open to tuning."""
+
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(3e-3, gt=0.0)
+    weight_decay: float = Field(1e-3, ge=0.0)
+    label_smoothing: float = Field(0.1, ge=0.0, lt=1.0)
+    average: float = Field(0.995, ge=0.0, lt=1.0, description="momentum of the moving average of the weights")
+    seed: int = Field(0, ge=0)
+
+
+def compile_model(model: keras.Model, settings: TrainingConfig, steps_per_epoch: int) -> None:
+    """Compile ``model`` with AdamW, a cosine schedule after a warm-up, and averaged weights."""
+    warm_up = min(WARM_UP_EPOCHS, settings.epochs - 1) * steps_per_epoch
+    schedule = keras.optimizers.schedules.CosineDecay(
+        settings.learning_rate * 0.1 if warm_up else settings.learning_rate,
+        max(1, settings.epochs * steps_per_epoch - warm_up),
+        alpha=0.01,
+        warmup_target=settings.learning_rate if warm_up else None,
+        warmup_steps=warm_up,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule,
+        weight_decay=settings.weight_decay,
+        clipnorm=2.0,
+        use_ema=settings.average > 0.0,
+        ema_momentum=settings.average,
+    )
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
+    # Keras's LSTM under XLA has a gradient quadratic in time, so XLA stays off.
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+
+
+def train(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    steps_per_epoch: int,
+    validation: tuple[np.ndarray, np.ndarray],
+    settings: TrainingConfig,
+    folder: Path,
+    verbose: str | int = "auto",
+) -> None:
+    """Train ``model`` in place; killed and started again with the same ``folder``, it goes on where it was.
+
+    Args:
+        batches: an endless dataset of ``(input, one-hot label)`` batches.
+        steps_per_epoch: batches to an epoch.
+        validation: inputs and one-hot labels, watched and never trained on. The last weights are kept, not the
+            best on validation: with a few hundred clips "best" would be luck.
+        folder: receives ``checkpoint/`` while training, and ``history.csv``, a row an epoch.
+        verbose: as in :meth:`keras.Model.fit`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(settings.seed)
+    compile_model(model, settings, steps_per_epoch)
+    callbacks: list[Any] = [
+        keras.callbacks.BackupAndRestore(str(folder / "checkpoint")),
+        keras.callbacks.CSVLogger(str(folder / "history.csv"), append=(folder / "checkpoint").exists()),
+    ]
+    model.fit(
+        batches,
+        steps_per_epoch=steps_per_epoch,
+        epochs=settings.epochs,
+        validation_data=validation,
+        validation_batch_size=128,
+        callbacks=callbacks,
+        verbose=verbose,
+    )

@@ -1,0 +1,205 @@
+import errno
+import io
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+from small_models import CLIP, answers, clips, small_model
+
+from lstm_zoo.errors import ExportError, InvalidInputError
+from lstm_zoo.exporters import certificate, export, verify
+
+
+@pytest.fixture(scope="module")
+def original(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "speech.tflite"
+    return path, export(model, path, quantize="dynamic_int8", check_inputs=clips(5), samples=CLIP)
+
+
+@pytest.fixture
+def exported(original, tmp_path):
+    """A copy that a test may spoil."""
+    for path in original[0].parent.iterdir():
+        shutil.copy(path, tmp_path)
+    return tmp_path / "speech.tflite"
+
+
+def test_export_leaves_the_file_and_its_certificate_alone(original):
+    path, _ = original
+    assert sorted(file.name for file in path.parent.iterdir()) == ["speech.tflite", "speech.tflite.json"]
+
+
+def test_certificate_states_what_was_measured(model, original):
+    path, facts = original
+    assert certificate.read(certificate.certificate_path(path)) == facts
+    assert facts.bytes == path.stat().st_size
+    assert facts.sha256 == certificate.sha256(path)
+    assert facts.quantize == "dynamic_int8"
+    assert facts.ops["WHILE"] == 1
+    assert 1e-7 < facts.largest_difference < 0.05  # quantised: near, and not the same
+    assert facts.two_invokes_equal
+    assert 0 < facts.latency_ms < 1000
+    assert facts.inputs.startswith("5 given inputs")
+    assert {"tensorflow", "keras", "ai-edge-litert", "python"} <= set(facts.versions)
+    probes = certificate.probe_signals((1, CLIP))
+    np.testing.assert_allclose(facts.probe.expected, answers(model, probes), atol=1e-6)
+
+
+def test_certificate_prints_as_a_table(original):
+    text = io.StringIO()
+    Console(file=text, width=160).print(original[1])
+    assert f"{original[1].bytes:,} bytes" in text.getvalue()
+    assert original[1].sha256 in text.getvalue()
+
+
+def test_verify_measures_again(model, exported, original):
+    measured = verify(exported, model)
+    assert measured.sha256 == original[1].sha256
+    assert 0 < measured.largest_difference < 0.05
+    assert measured.inputs.startswith("8 seeded probe signals")
+
+
+def test_changed_file_is_found(exported):
+    content = bytearray(exported.read_bytes())
+    content[len(content) // 2] ^= 1
+    exported.write_bytes(content)
+    with pytest.raises(ExportError, match="is not the certified file"):
+        verify(exported)
+
+
+def test_changed_answers_are_found(exported):
+    note = certificate.certificate_path(exported)
+    values = json.loads(note.read_text())
+    values["probe"]["expected"][3][0] += 0.5
+    note.write_text(json.dumps(values))
+    with pytest.raises(ExportError, match=r"differ from the model's by up to 0\.[45]"):
+        verify(exported)
+
+
+def test_another_model_is_found(exported):
+    other = small_model()
+    other.weights[-1].assign(other.weights[-1] + 1e-3)
+    with pytest.raises(ExportError, match="is of another model"):
+        verify(exported, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "of a newer version"),
+        ({"tolerance": "wide"}, "not a certificate.*tolerance"),
+        ({"surprise": 1}, "not a certificate.*unknown option 'surprise'"),
+    ],
+)
+def test_certificate_that_is_none_is_refused(exported, change, message):
+    note = certificate.certificate_path(exported)
+    note.write_text(json.dumps(json.loads(note.read_text()) | change))
+    with pytest.raises(ExportError, match=message):
+        verify(exported)
+
+
+def test_missing_or_unreadable_certificate_is_an_error(exported):
+    note = certificate.certificate_path(exported)
+    note.write_text("{")
+    with pytest.raises(ExportError, match="cannot be read as a certificate"):
+        verify(exported)
+    note.unlink()
+    with pytest.raises(ExportError, match="does not exist"):
+        verify(exported)
+
+
+def test_file_that_is_not_tflite_is_an_error(tmp_path):
+    (tmp_path / "x.tflite").write_bytes(b"not a model, not at all")
+    with pytest.raises(ExportError, match=r"x\.tflite is not a TFLite file"):
+        certificate.builtin_ops(tmp_path / "x.tflite")
+    with pytest.raises(ExportError, match=r"replaying x\.tflite failed"):
+        certificate.replay(tmp_path / "x.tflite", np.zeros((1, 4), "float32"))
+
+
+def _no_conversion(monkeypatch, content):
+    """Convert to ``content``, in no time."""
+    monkeypatch.setattr("lstm_zoo.exporters.tflite.convert", lambda *_: content)
+
+
+def test_file_outside_its_tolerance_is_not_left_behind(exported, tmp_path, monkeypatch):
+    _no_conversion(monkeypatch, exported.read_bytes())
+    other = small_model()
+    other.weights[-1].assign(other.weights[-1] + [2.0, -2.0, 0.0, 0.0])
+    target = tmp_path / "new" / "other.tflite"
+    with pytest.raises(ExportError, match=r"differ from the model's by up to .* the 0\.2 allowed for dynamic_int8"):
+        export(other, target, quantize="dynamic_int8", samples=CLIP)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_failed_export_keeps_what_was_there(model, exported, monkeypatch):
+    before = {path.name: path.read_bytes() for path in exported.parent.iterdir()}
+    _no_conversion(monkeypatch, b"0000TFL3 and then rubbish")
+    with pytest.raises(ExportError):
+        export(model, exported, samples=CLIP)
+    assert {path.name: path.read_bytes() for path in exported.parent.iterdir()} == before
+
+
+def test_full_disk_is_an_export_error(model, exported, monkeypatch):
+    before = sorted(exported.parent.iterdir())
+    _no_conversion(monkeypatch, exported.read_bytes())
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    with pytest.raises(ExportError, match=r"speech\.tflite could not be written.*No space left"):
+        export(model, exported, samples=CLIP)
+    assert sorted(exported.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        np.zeros((2, CLIP), "int16"),
+        np.zeros((2, CLIP - 1), "float32"),
+        np.zeros((0, CLIP), "float32"),
+        np.full((1, CLIP), np.nan, "float32"),
+    ],
+)
+def test_bad_check_inputs_are_refused(model, exported, monkeypatch, inputs):
+    _no_conversion(monkeypatch, exported.read_bytes())
+    with pytest.raises(InvalidInputError, match=r"check_inputs: expected finite floats of shape \[count, 4000\]"):
+        export(model, exported, samples=CLIP, check_inputs=inputs)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.keras", "model.h5"])
+def test_formats_that_are_not_written_are_refused(model, tmp_path, name):
+    with pytest.raises(InvalidInputError, match="is not written here"):
+        export(model, tmp_path / name)
+
+
+def test_unknown_profile_lists_those_there_are(model, tmp_path):
+    with pytest.raises(InvalidInputError, match="profile: got 'mediapipe', there are: 'default'"):
+        export(model, tmp_path / "x.tflite", profile="mediapipe")
+
+
+def test_state_that_leaks_is_seen(tmp_path):
+    """A model that counts its calls, replayed as one of ours would be."""
+    module = tf.Module()
+    module.calls = tf.Variable(0.0)
+    spec = tf.TensorSpec((None, 4), tf.float32, name="x")
+    count = tf.function(lambda x: {"y": x + module.calls.assign_add(1.0)}, input_signature=[spec], autograph=False)
+    tf.saved_model.save(module, str(tmp_path / "counter"), signatures={"serving_default": count})
+    replayed = certificate.replay(tmp_path / "counter", np.zeros((2, 4), "float32"))
+    assert not replayed.two_invokes_equal
+
+
+def test_probe_signals_are_the_same_everywhere():
+    signals = certificate.probe_signals((1, 100))
+    assert signals.shape == (8, 100)
+    assert signals.dtype == np.float32
+    assert np.abs(signals).max() <= 1
+    np.testing.assert_allclose(signals[1, :3], SECOND_PROBE, rtol=1e-6)
+    np.testing.assert_array_equal(signals, certificate.probe_signals((1, 100)))
+
+
+SECOND_PROBE = [-0.00173582241, 0.00209554029, 0.00200694939]

@@ -1,0 +1,265 @@
+"""The command line: what it prints, its exit status, and that errors are one line without a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+from typer.testing import CliRunner
+
+import lstm_zoo
+from lstm_zoo import cli, demo, doctor, registry
+from lstm_zoo.data import small
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables as on a wide terminal, so that no cell is broken over two lines."""
+    monkeypatch.setattr(cli, "console", Console(width=240))
+
+
+def run(*arguments: Any, status: int = 0) -> tuple[str, str]:
+    """Standard output and standard error of ``lstm-zoo *arguments``, which must end with ``status``."""
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.stdout, result.stderr
+
+
+def tone(path: Path, seconds: float, rate: int, channels: int = 1) -> Path:
+    time = np.arange(round(seconds * rate)) / rate
+    wave = 0.3 * np.sin(2 * np.pi * 440 * time)
+    soundfile.write(path, np.stack([wave] * channels, axis=1), rate)
+    return path
+
+
+# === Models ===
+
+
+def test_help_names_every_command() -> None:
+    out, _ = run("--help")
+    for command in ("list", "info", "predict", "export", "verify", "doctor", "data", "demo"):
+        assert command in out
+        assert run(command, "--help")[0]
+
+
+def test_version() -> None:
+    assert run("--version")[0].strip() == f"lstm-zoo {lstm_zoo.__version__}"
+
+
+def test_list_takes_the_filters(shipped: Path) -> None:
+    out, _ = run("list")
+    assert all(name in out for name in registry.ENTRIES)
+    limit = sorted(each.parameters or 0 for each in lstm_zoo.list_models())[1]
+    for options, filters in (
+        (["--max-parameters", limit], {"max_parameters": limit}),
+        (["--streaming"], {"streaming": True}),
+        (["--no-streaming"], {"streaming": False}),
+        (["--min-metric", 0.915], {"min_metric": 0.915}),
+        (["--max-bytes", 1], {"max_bytes": 1}),
+        (["--task", "keyword spotting"], {"task": "keyword spotting"}),
+    ):
+        listed = json.loads(run("list", "--json", *options)[0])
+        assert [each["name"] for each in listed] == lstm_zoo.list_models(**filters).names
+
+
+def test_info_shows_facts_and_card(shipped: Path) -> None:
+    out, _ = run("info", "digits")
+    assert f"{lstm_zoo.info('digits').parameters:,}" in out
+    assert "93.00% accuracy" in out
+    assert "baseline: majority" in out
+    assert "weights.safetensors" in out
+    document = json.loads(run("info", "digits", "--json")[0])
+    assert document["card"] == "# digits\n"
+    assert document["facts"]["metric"]["value"] == 0.93
+
+
+# === Predict ===
+
+
+def test_predict_takes_any_length_rate_and_format(shipped: Path, tmp_path: Path) -> None:
+    files = [
+        tone(tmp_path / "exact.wav", 1.0, 16_000),
+        tone(tmp_path / "long.flac", 3.3, 44_100, channels=2),
+        tone(tmp_path / "short.ogg", 0.2, 8_000),
+    ]
+    documents = json.loads(run("predict", "speech", *files, "--json", "--top", 3)[0])["files"]
+    assert [document["file"] for document in documents] == [str(file) for file in files]
+    assert [document["sample_rate"] for document in documents] == [16_000, 44_100, 8_000]
+    assert [document["resampled_to"] for document in documents] == [None, 16_000, 16_000]
+    assert [document["seconds"] for document in documents] == pytest.approx([1.0, 3.3, 0.2], abs=0.01)
+    assert len(documents[0]["detections"]) == 1
+    assert documents[1]["detections"][-1]["end_seconds"] >= 3.3
+    for document in documents:
+        for detection in document["detections"]:
+            best = detection["top"]
+            assert len(best) == 3
+            assert best[0] == {"label": detection["label"], "probability": detection["probability"]}
+            assert best[0]["probability"] >= best[1]["probability"] >= best[2]["probability"]
+
+
+def test_predict_agrees_with_the_model(shipped: Path, tmp_path: Path) -> None:
+    file = tone(tmp_path / "clip.wav", 1.0, 16_000)
+    samples, _ = lstm_zoo.read_audio(file)
+    expected = np.asarray(lstm_zoo.get("speech")(samples[None], training=False))[0]
+    document = json.loads(run("predict", shipped / "speech", file, "--json")[0])
+    assert document["files"][0]["detections"][0]["probability"] == pytest.approx(float(expected.max()), abs=1e-5)
+
+
+def test_predict_prints_a_table_and_says_when_it_resampled(shipped: Path, tmp_path: Path) -> None:
+    out, _ = run("predict", "speech", tone(tmp_path / "a.wav", 1.6, 22_050))
+    assert "resampled from 22,050 Hz to 16,000 Hz" in out
+    assert "0.50 to 1.50 s" in out
+    assert any(label in out for label in registry.KEYWORD_LABELS)
+    assert "%" in out
+    assert "resampled" not in run("predict", "speech", tone(tmp_path / "b.wav", 1.0, 16_000))[0]
+
+
+def test_predict_goes_on_after_a_bad_file(shipped: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.wav").write_text("this is not audio")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    good = tone(tmp_path / "good.wav", 1.0, 16_000)
+    files = [tmp_path / "no.wav", tmp_path / "empty.wav", tmp_path / "missing.wav", good]
+    out, err = run("predict", "speech", *files, "--json", status=2)
+    documents = json.loads(out)["files"]
+    assert ["error" in document for document in documents] == [True, True, True, False]
+    assert err.count("error:") == 3
+
+
+# === Errors ===
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "spech"], "did you mean 'speech'"),
+        (["predict", "spech", "x.wav"], "did you mean 'speech'"),
+        (["export", "spech", "x.tflite"], "did you mean 'speech'"),
+        (["verify", "spech"], "did you mean 'speech'"),
+        (["verify", "nothing.tflite"], "nothing.tflite"),
+        (["list", "--task", "spech"], "did you mean 'speech'"),
+        (["data", "speech_command"], "did you mean 'speech_commands'"),
+        (["data", "speech_commands", "--directory", "/nonexistent"], "/nonexistent"),
+        (["predict", "./nothing", "x.wav"], "not an artefact folder"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], message: str) -> None:
+    out, err = run(*arguments, status=2)
+    assert out == ""
+    assert message in err
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_no_traceback_in_a_real_process() -> None:
+    command = [sys.executable, "-m", "lstm_zoo.cli", "info", "spech"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: unknown model 'spech'")
+    assert "Traceback" not in done.stderr
+
+
+def test_tensorflow_starts_without_its_notes(tiny_artifacts: Path, tmp_path: Path) -> None:
+    file = tone(tmp_path / "a.wav", 1.0, 16_000)
+    command = [sys.executable, "-m", "lstm_zoo.cli", "predict", str(tiny_artifacts / "speech"), str(file), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == ""
+    assert json.loads(done.stdout)["files"]
+
+
+# === Export, verify, demo ===
+
+
+def test_export_then_verify(shipped: Path, tmp_path: Path) -> None:
+    file = tmp_path / "digits.tflite"
+    out, _ = run("export", "digits", file, "--quantize", "float16")
+    assert "largest difference" in out
+    assert f"{file.stat().st_size:,} bytes" in out
+    assert "ok" in run("verify", file, "digits", shipped / "digits")[0]
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    out, err = run("verify", file, "digits", status=2)
+    assert err.startswith("error: ")
+    assert "digits" in out, "the second target is verified although the first failed"
+
+
+def test_export_refuses_what_does_not_exist(shipped: Path, tmp_path: Path) -> None:
+    _, err = run("export", "digits", tmp_path / "x.tflite", "--quantize", "int3", status=2)
+    assert "int3" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_demo_gives_both_answers(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tone(tmp_path / "words.wav", 2.2, 16_000)
+    result = demo.run("speech", clip)
+    assert len(result.answers) == 4  # a window of one second every half second
+    assert result.largest_difference < 1e-4
+    assert result.bytes > 1000
+    monkeypatch.setattr(demo, "run", lambda: result)
+    out, _ = run("demo")
+    assert "Keras" in out
+    assert "TFLite" in out
+    assert "Largest difference" in out
+    assert "KB" in out
+
+
+# === Data and doctor ===
+
+
+def test_data_lists_and_summarises(tmp_path: Path) -> None:
+    small.write_fsdd(tmp_path / "fsdd")
+    out, _ = run("data", "--directory", tmp_path)
+    assert str(tmp_path / "fsdd") in out
+    assert "lstm-zoo data speech_commands" in out
+    out, _ = run("data", "fsdd", "--directory", tmp_path)
+    assert "seven" in out
+    assert "training" in out
+
+
+def test_doctor_reports_models(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (document,) = [json.loads(CliRunner().invoke(cli.app, ["doctor", "--json"]).stdout)]
+    states = {check["name"]: check["state"] for check in document}
+    assert all(states[f"model {name}"] == "ok" for name in registry.ENTRIES)
+    assert states["TensorFlow runs"] == "ok"
+
+
+def test_doctor_finds_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "lstm_zoo_probe-1.0.dist-info"
+    folder.mkdir()
+    lines = [
+        "Metadata-Version: 2.1",
+        "Name: lstm-zoo-probe",
+        "Version: 1.0",
+        "Requires-Python: >=3.99",
+        "Requires-Dist: numpy>=1",
+        "Requires-Dist: rich>=9999",
+        "Requires-Dist: not-installed-anywhere",
+        "Provides-Extra: more",
+        'Requires-Dist: also-not-installed; extra == "more"',
+    ]
+    (folder / "METADATA").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor, "DISTRIBUTION", "lstm-zoo-probe")
+    checks = {check.name: check for check in doctor._installation()}
+    assert checks["Python"].state == "problem"
+    assert checks["numpy"].state == "ok"
+    assert "rich>=9999" in checks["rich"].finding
+    assert checks["not-installed-anywhere"].state == "problem"
+    assert checks["extra more"].state == "missing"
+    assert "lstm-zoo-probe[more]" in checks["extra more"].finding
+
+
+def test_doctor_fails_when_something_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "check_all", lambda: [doctor.Check("tea", "problem", "none left")])
+    assert "none left" in run("doctor", status=2)[0]
+    monkeypatch.setattr(doctor, "check_all", lambda: [doctor.Check("tea", "missing", "optional")])
+    run("doctor")

@@ -1,21 +1,23 @@
-"""What the audio recipes and benchmarks share: settings from a profile and the command line, and one training run."""
+"""One training run of an audio model: its settings, the run itself, and what it is measured against."""
 
 from __future__ import annotations
 
-import json
+import csv
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import keras
 from pydantic import Field
 
 from lstm_zoo.config import Config
 from lstm_zoo.data.augment import AugmentConfig
+from lstm_zoo.data.batches import one_hot, training_batches
+from lstm_zoo.evaluation import evaluate, linear_baseline, majority_baseline
 from lstm_zoo.models.speech import SpeechConfig
 from lstm_zoo.training import TrainingConfig, train
 
 if TYPE_CHECKING:
-    import keras
-
     from lstm_zoo.data import AudioDataset, AudioSplit
 
 
@@ -25,34 +27,31 @@ class Experiment(Config):
     model: SpeechConfig
     training: TrainingConfig = TrainingConfig()
     augmentation: AugmentConfig = AugmentConfig()
-    synthetic_share: float = Field(0.0, ge=0.0, lt=1.0, description="share of each epoch that is synthetic speech")
-
-
-def read_settings(arguments: list[str]) -> dict[str, Any]:
-    """``["epochs=5", "units=64"]`` to ``{"epochs": 5, "units": 64}``; values are JSON, or else text."""
-    return {name: _value(text) for name, _, text in (argument.partition("=") for argument in arguments)}
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+    synthetic_share: float = Field(0.3, ge=0.0, lt=1.0, description="share of synthetic speech, where it is used")
 
 
 def run(
-    model: keras.Model,
+    build: Callable[[], keras.Model],
     experiment: Experiment,
     dataset: AudioDataset,
     folder: Path,
     synthetic: AudioSplit | None = None,
     verbose: str | int = "auto",
-) -> None:
-    """Train ``model`` on ``dataset`` as ``experiment`` says; see :func:`lstm_zoo.training.train`."""
-    from lstm_zoo.data.batches import one_hot, training_batches
+) -> keras.Model:
+    """Build a model and train it on ``dataset`` as ``experiment`` says.
 
+    A run that was killed goes on where it was (see :func:`lstm_zoo.training.train`), and one that was finished with
+    the same settings is read back from ``folder``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "experiment.json").write_text(experiment.model_dump_json(indent=1))
+    record, weights = folder / "experiment.json", folder / "model.weights.h5"
+    settings = experiment.model_dump_json(indent=1)
+    keras.utils.set_random_seed(experiment.training.seed)
+    model = build()
+    if weights.exists() and record.read_text() == settings:
+        model.load_weights(weights)
+        return model
+    record.write_text(settings)
     batches, steps = training_batches(
         dataset,
         experiment.augmentation,
@@ -63,3 +62,22 @@ def run(
     )
     validation = (dataset.validation.as_float(), one_hot(dataset.validation, len(dataset.label_names)))
     train(model, batches, steps, validation, experiment.training, folder, verbose)
+    model.save_weights(weights)
+    return model
+
+
+def minutes(folder: Path) -> float:
+    """How long the training run in ``folder`` took, over all its interruptions."""
+    with (folder / "history.csv").open(newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file)) / 60.0
+
+
+def measure(model: keras.Model, dataset: AudioDataset, front_end: keras.layers.Layer, name: str) -> dict[str, float]:
+    """Accuracy on the test clips by name: of the model, and of what needs no LSTM."""
+    tested = evaluate(model, dataset)
+    accuracies = {name: tested.accuracy}
+    if "silence" in dataset.label_names:
+        accuracies[f"{name}, without the silence clips"] = tested.accuracy_without("silence")
+    accuracies["logistic regression on log-mel means"] = linear_baseline(dataset, front_end).accuracy
+    accuracies["most frequent class"] = majority_baseline(dataset).accuracy
+    return accuracies

@@ -63,8 +63,8 @@ _ENTRIES = (
             "labels": KEYWORD_LABELS,
             "convolutions": (
                 {"filters": 16, "kernel": (5, 5), "strides": (2, 2)},
+                {"filters": 24, "strides": (2, 2)},
                 {"filters": 24},
-                {"filters": 32},
             ),
             "units": 56,
         },
@@ -90,10 +90,19 @@ _ENTRIES = (
             "front_end": {
                 "sample_rate": 8_000,
                 "window_length": 256,
-                "hop_length": 80,
+                "hop_length": 160,
                 "fft_length": 256,
                 "upper_frequency": 3_800.0,
             },
+            "convolutions": (
+                {"filters": 24, "kernel": (5, 5), "strides": (1, 2)},
+                {"filters": 48, "strides": (2, 2)},
+                {"filters": 64},
+            ),
+            "bidirectional": True,
+            "pooling": "attention",
+            "time_mask": 10,
+            "frequency_warp": 0.15,
         },
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,20 @@ class TrainingConfig(Config):
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0.0)
     weight_decay: float = Field(1e-3, ge=0.0)
-    label_smoothing: float = Field(0.1, ge=0.0, lt=1.0)
+    label_smoothing: float = Field(0.05, ge=0.0, lt=1.0)
     average: float = Field(0.995, ge=0.0, lt=1.0, description="momentum of the moving average of the weights")
     seed: int = Field(0, ge=0)
+
+
+class EpochSeconds(keras.callbacks.Callback):
+    """Adds to the record of each epoch how long it took."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            logs["seconds"] = time.monotonic() - self.began
 
 
 def compile_model(model: keras.Model, settings: TrainingConfig, steps_per_epoch: int) -> None:
@@ -69,9 +81,9 @@ def train(
         verbose: as in :meth:`keras.Model.fit`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(settings.seed)
     compile_model(model, settings, steps_per_epoch)
     callbacks: list[Any] = [
+        EpochSeconds(),
         keras.callbacks.BackupAndRestore(str(folder / "checkpoint")),
         keras.callbacks.CSVLogger(str(folder / "history.csv"), append=(folder / "checkpoint").exists()),
     ]

@@ -20,16 +20,19 @@ import json
 
 from rich import print
 
-from lstm_zoo import registry
+from lstm_zoo import artifact, registry
 from lstm_zoo.config import override
-from lstm_zoo.data import small, speech_commands
-from lstm_zoo.evaluation import evaluate, linear_baseline, majority_baseline
-from lstm_zoo.experiment import Experiment, card, recipe_arguments, run
+from lstm_zoo.data import small, speech_commands, synthetic_speech
+from lstm_zoo.evaluation import evaluate
+from lstm_zoo.experiment import Experiment, measure, minutes, run
+from lstm_zoo.exporters import certificate
 from lstm_zoo.models import ds_cnn, speech
 from lstm_zoo.plots import plot_history, plot_spectrograms
+from lstm_zoo.recipe import recipe_arguments
+from lstm_zoo.shipping import ship, write_card
 from lstm_zoo.tuning import refuse_larger, search
 
-arguments = recipe_arguments("speech", names=["speech", "speech_tiny", "speech_attention", "ds_cnn"])
+arguments = recipe_arguments(["speech", "speech_tiny", "speech_attention", "ds_cnn"], "Train a keyword spotter.")
 folder = arguments.out
 
 # %% [markdown]
@@ -40,7 +43,7 @@ folder = arguments.out
 PROFILES = {
     "smoke": {"epochs": 2, "batch_size": 16},
     "quick": {"epochs": 30},
-    "full": {"epochs": 120},
+    "full": {"epochs": 100},
 }
 is_yardstick = arguments.name == "ds_cnn"  # the convolutional network to beat: trained here, but no entry of the zoo
 entry = registry.ENTRIES["speech" if is_yardstick else arguments.name]
@@ -53,13 +56,14 @@ print(experiment)
 # The smoke profile makes its own sounds, so that it needs no data; its figures say nothing about speech.
 
 # %%
-if arguments.profile == "smoke":
+data_folder = arguments.data
+if arguments.smoke:
     data_folder = folder / "generated"
     if not data_folder.exists():
-        small.write_speech_commands(data_folder, clips_per_word=4)
-else:
-    data_folder = arguments.data
+        small.write_speech_commands(data_folder)
 dataset = speech_commands.load(data_folder)
+if arguments.synthetic and not arguments.synthetic.exists():
+    synthetic_speech.generate(arguments.synthetic, list(speech_commands.WORDS))
 synthetic = speech_commands.load_extra(arguments.synthetic) if arguments.synthetic else None
 print(dataset.summary())
 
@@ -71,7 +75,6 @@ print(dataset.summary())
 front_end = speech.LogMelSpectrogram(experiment.model.front_end)
 first = [int((dataset.training.labels == label).argmax()) for label in range(len(dataset.label_names))]
 figure = plot_spectrograms(dataset.training.as_float()[first], dataset.label_names, front_end)
-folder.mkdir(parents=True, exist_ok=True)
 figure.savefig(folder / "spectrograms.png")
 figure
 
@@ -86,9 +89,8 @@ figure
 def score(settings, trial_folder):
     """Validation accuracy of one trial."""
     trial = override(experiment, settings)
-    model = speech.build(trial.model)
-    refuse_larger(model, arguments.size_limit)
-    run(model, trial, dataset, trial_folder, synthetic, verbose=0)
+    refuse_larger(speech.build(trial.model), arguments.size_limit)
+    model = run(lambda: speech.build(trial.model), trial, dataset, trial_folder, synthetic, verbose=0)
     return evaluate(model, dataset, "validation").accuracy
 
 
@@ -103,8 +105,14 @@ if arguments.tune and not is_yardstick:
 # clips, "best" would be luck.
 
 # %%
-model = ds_cnn.build(len(dataset.label_names)) if is_yardstick else speech.build(experiment.model)
-run(model, experiment, dataset, folder, synthetic)
+
+
+def build():
+    """The model of this run, untrained."""
+    return ds_cnn.build(len(dataset.label_names)) if is_yardstick else speech.build(experiment.model)
+
+
+model = run(build, experiment, dataset, folder, synthetic)
 figure = plot_history(folder / "history.csv")
 figure.savefig(folder / "history.png")
 figure
@@ -120,22 +128,32 @@ figures = {
     "name": arguments.name,
     "seed": experiment.training.seed,
     "parameters": model.count_params(),
-    "accuracy": tested.accuracy,
-    "accuracy without silence": tested.accuracy_without("silence"),
-    "majority": majority_baseline(dataset).accuracy,
-    "linear on log-mel means": linear_baseline(dataset, front_end).accuracy,
+    "minutes": minutes(folder),
+    "validation accuracy": evaluate(model, dataset, "validation").accuracy,
+    "accuracies": measure(model, dataset, front_end, arguments.name),
+    "confusion": tested.confusion,
 }
-(folder / "evaluation.json").write_text(json.dumps(figures | {"confusion": tested.confusion}))
-print(figures)
-tested.plot().savefig(folder / "confusion.png")
-tested.plot()
+(folder / "evaluation.json").write_text(json.dumps(figures, indent=1))
+print(figures["accuracies"])
+figure = tested.plot()
+figure.savefig(folder / "confusion.png")
+figure
 
 # %% [markdown]
 # ## Export and verify
 # As TFLite, in float and with 8-bit weights, and as a SavedModel. Each is replayed in a fresh process on the test
-# clips and gets a certificate beside it; a file that does not give the model's answers is not left behind.
+# clips and gets a certificate; a file that does not give the model's answers is not left behind. The artefact folder
+# holds all that a stranger needs to use the model and to check it.
 
 # %%
 if not is_yardstick:
-    model.card = card(entry, experiment, dataset, figures, arguments)
-    clips = dataset.testing.as_float()
+    share = experiment.synthetic_share if synthetic else 0.0
+    model.card = write_card(entry, dataset, figures, arguments.command, synthetic=share, generated=arguments.smoke)
+    shipped = ship(folder, model, entry, dataset, figures)
+    for file in sorted(folder.glob("*.tflite")):
+        print(certificate.read(certificate.certificate_path(file)))
+
+# %%
+if not is_yardstick:
+    verified = artifact.verify(shipped)
+    print(f"{verified.files} files verified in {shipped}; largest difference {verified.largest_difference:.1e}")

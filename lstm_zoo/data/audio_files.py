@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lstm_zoo.errors import DataError, InvalidInputError
+from lstm_zoo.errors import DataError
+from lstm_zoo.frontends.pcm import resample
 
 # What a program that writes a wav into a pipe puts for a length that it cannot know.
 _UNKNOWN_LENGTHS = (0, 0xFFFFFFFF)
@@ -58,23 +59,6 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
     if not np.isfinite(frames).all():
         raise DataError(f"{name} holds NaN or infinite samples; expected finite numbers: write the file again")
     return frames.mean(axis=1, dtype=np.float32), int(rate)
-
-
-def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Band-limited resampling of float32 ``[samples]``; the rates are in hertz.
-
-    Raises:
-        InvalidInputError: ``to_rate`` is not a positive whole number.
-    """
-    if isinstance(to_rate, bool) or not isinstance(to_rate, int | np.integer) or to_rate < 1:
-        raise InvalidInputError(f"sample_rate: got {to_rate!r}; expected whole hertz above 0, such as 16000")
-    if from_rate == to_rate:
-        return samples
-    import soxr
-
-    resampled = np.asarray(soxr.resample(samples, from_rate, to_rate), np.float32)
-    # A few samples at a high rate are less than one at a low rate; nothing that is not empty becomes empty.
-    return resampled if len(resampled) else samples[:1]
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from lstm_zoo.data import AudioDataset, AudioSplit
-from lstm_zoo.data.augment import AugmentConfig, augment
+from lstm_zoo.data.augment import AugmentConfig, augment, mix_up
 from lstm_zoo.errors import InvalidInputError
 
 
@@ -51,12 +51,14 @@ def training_batches(
         raise InvalidInputError(f"batch_size: {batch_size} is more than the {clips} training clips")
     audio = np.concatenate([part.audio for part in parts])
     labels = np.concatenate([one_hot(part, len(dataset.label_names)) for part in parts])
-    noise = tf.constant(dataset.training.noise.astype("float32") / 32768.0)
+    noise = tf.constant(_noise(dataset))
 
-    def load(picks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(picks: tf.Tensor, draw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         clips = tf.ensure_shape(tf.gather(all_audio, picks), [batch_size, audio.shape[1]])
         clips = tf.cast(clips, tf.float32) / 32768.0
-        return augment(clips, noise, augmentation, dataset.sample_rate), tf.gather(all_labels, picks)
+        draws = tf.stack([seed, 1_000 * draw])
+        changed = augment(clips, noise, augmentation, dataset.sample_rate, draws)
+        return mix_up(changed, tf.gather(all_labels, picks), augmentation.mixup, draws + 30)
 
     with tf.device("CPU"):
         all_audio, all_labels = tf.constant(audio), tf.constant(labels)
@@ -64,4 +66,12 @@ def training_batches(
         lambda: _order(clips, len(audio) - clips, extra_share, seed),
         output_signature=tf.TensorSpec((), tf.int64),
     )
-    return order.batch(batch_size, drop_remainder=True).map(load).prefetch(4), steps
+    numbered = tf.data.Dataset.zip(order.batch(batch_size, drop_remainder=True), tf.data.Dataset.counter(dtype="int32"))
+    return numbered.map(load).prefetch(4), steps
+
+
+def _noise(dataset: AudioDataset) -> np.ndarray:
+    """The training split's background noise; a dataset that has none gets ten seconds of white noise."""
+    if len(dataset.training.noise):
+        return dataset.training.noise.astype("float32") / 32768.0
+    return np.random.default_rng(0).normal(scale=0.1, size=10 * dataset.sample_rate).astype("float32")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from lstm_zoo.data import AudioDataset, AudioSplit
 from lstm_zoo.data.audio_files import decode, fit, to_int16
 from lstm_zoo.data.sources import find, open_files
 from lstm_zoo.errors import DataError, InvalidInputError
+from lstm_zoo.frontends.pcm import resample
 
 SAMPLE_RATE = 8_000
 CLIP_SAMPLES = 8_000
@@ -66,6 +67,28 @@ def leave_one_speaker_out(directory: str | PathLike[str] | None = None) -> Itera
         testing = recordings.speaker == speaker
         fold = _dataset(f"fsdd without {speaker}", recordings, ~testing & ~validation, ~testing & validation, testing)
         yield speaker, fold
+
+
+def load_extra(folder: str | PathLike[str]) -> AudioSplit:
+    """Further training clips, e.g. synthetic: ``<digit word>/<anything>.wav`` of any rate, resampled; other words are
+    left out.
+
+    Raises:
+        DataError: there is no such clip, or one cannot be read.
+    """
+    if not Path(folder).exists():
+        raise DataError(f"folder: {folder} does not exist; expected a folder with zero/*.wav to nine/*.wav")
+    files = open_files(Path(folder))
+    words = {name: PurePosixPath(name).parent.name for name in files.names if name.endswith(".wav")}
+    labels = {name: LABELS.index(word) for name, word in words.items() if word in LABELS}
+    if not labels:
+        raise DataError(f"folder: {folder} has no clips of digits; expected zero/*.wav to nine/*.wav")
+    audio = {}
+    for name, content in files.read(labels):
+        samples, rate = decode(content, f"{files.path}: {name}")
+        audio[name] = fit(to_int16(resample(samples, rate, SAMPLE_RATE)), CLIP_SAMPLES, centre=True)
+    clips = np.stack([audio[name] for name in labels])
+    return AudioSplit(clips, np.array(list(labels.values()), np.int32), tuple(labels))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import soundfile
 import typer
 
+from lstm_zoo.data.audio_files import read_audio
 from lstm_zoo.errors import DataError
 
 SAMPLE_RATE = 16_000
@@ -104,15 +106,13 @@ def plan(words: list[str], clips_per_word: int, seed: int = 0) -> list[Utterance
 def _speak(utterance: Utterance, folder: Path) -> bool:
     """Speak one utterance into ``folder``; ``False`` where the program has not that voice or says nothing."""
     import librosa
-    import soundfile
 
     with tempfile.TemporaryDirectory() as scratch:
         wav = Path(scratch) / "spoken.wav"
         run = subprocess.run(utterance.command(wav), capture_output=True, timeout=60)
         if run.returncode or not wav.is_file() or wav.stat().st_size < 1000:
             return False
-        samples, rate = soundfile.read(wav, dtype="float32")
-    samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE) if rate != SAMPLE_RATE else samples
+        samples, _ = read_audio(wav, SAMPLE_RATE)
     samples, _ = librosa.effects.trim(samples, top_db=40)
     if np.abs(samples).max(initial=0.0) < 1e-3:
         return False

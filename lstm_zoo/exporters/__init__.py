@@ -53,7 +53,7 @@ def export(
     Raises:
         InvalidInputError: an argument is out of range.
         ExportError: the model cannot be exported, differs from the file by more than the tolerance (1e-4 for
-            float32, 5e-3 for float16, 0.2 for dynamic_int8), or the disk is full.
+            float32, 5e-3 for float16, 0.5 for dynamic_int8), or the disk is full.
     """
     path = Path(path)
     _check(path, quantize, profile)

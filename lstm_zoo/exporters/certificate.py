@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SCHEMA_VERSION = 1
-TOLERANCES = {None: 1e-4, "float16": 5e-3, "dynamic_int8": 0.2}  # of the largest difference in any output
+TOLERANCES = {None: 1e-4, "float16": 5e-3, "dynamic_int8": 0.5}  # of the largest difference in any output
 LARGEST_CERTIFICATE = 10_000_000  # bytes
 PROBES, PROBE_SEED = 8, 20_260_101
 BATCH = 64

@@ -19,11 +19,11 @@ from tensorflow.compiler.tf2xla.python import xla
 
 from lstm_zoo.errors import ExportError
 
-# Each iteration that collects outputs copies all of them, so that fewer iterations pay; from 8 steps on, the further
-# copies of the weights that the runtime packs cost more than that saves. With nothing to collect one step is fastest,
-# and makes the smallest file.
-STEPS_COLLECTING = 4
-STEPS_OTHERWISE = 1
+# Each iteration that collects outputs copies all of them, so that over long sequences fewer iterations pay; from 8
+# steps on, the further copies of the weights that the runtime packs cost more than that saves. Over short ones, and with
+# nothing to collect, one step is fastest, and makes the smallest file.
+STEPS_OF_LONG_SEQUENCES = 4
+LONG_SEQUENCE = 64
 
 _lock = threading.RLock()
 
@@ -104,7 +104,7 @@ def lstm_loop(
         The last output ``[batch, units]``; all outputs ``[batch, time, units]`` or None; ``(h, c)`` at the end.
     """
     time = sequences.shape[1]
-    steps = steps or (STEPS_COLLECTING if return_sequences else STEPS_OTHERWISE)
+    steps = steps or (STEPS_OF_LONG_SEQUENCES if return_sequences and time >= LONG_SEQUENCE else 1)
     inputs = _project(cell, tf.reverse(sequences, [1]) if go_backwards else sequences)  # [time, batch, 4 * units]
     looped = time - time % steps
     h, c, outputs = _loop(cell, inputs, state, looped, steps, return_sequences)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_zoo.errors import InvalidInputError, MissingExtraError
+from lstm_zoo.errors import InvalidInputError
 
 MOST_CHANNELS = 8
 
@@ -58,12 +58,18 @@ def _mix_down(array: np.ndarray) -> np.ndarray:
     return array.mean(axis=2)
 
 
-def resample(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """``[samples]`` at ``rate`` hertz to ``target_rate`` hertz, float32 (soxr, high quality)."""
-    if rate == target_rate:
+def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Band-limited resampling of float32 ``[samples]``; the rates are in hertz.
+
+    Raises:
+        InvalidInputError: ``to_rate`` is not a positive whole number.
+    """
+    if isinstance(to_rate, bool) or not isinstance(to_rate, int | np.integer) or to_rate < 1:
+        raise InvalidInputError(f"sample_rate: got {to_rate!r}; expected whole hertz above 0, such as 16000")
+    if from_rate == to_rate:
         return samples
-    try:
-        import soxr
-    except ImportError:
-        raise MissingExtraError("soxr", "audio", f"resampling from {rate:,} Hz to {target_rate:,} Hz") from None
-    return soxr.resample(samples, rate, target_rate).astype("float32")
+    import soxr
+
+    resampled = np.asarray(soxr.resample(samples, from_rate, to_rate), np.float32)
+    # A few samples at a high rate are less than one at a low rate; nothing that is not empty becomes empty.
+    return resampled if len(resampled) else samples[:1]

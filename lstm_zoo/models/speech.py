@@ -61,7 +61,9 @@ def build(config: SpeechConfig) -> KeywordSpotter:
     """``[batch, samples]`` float32 PCM in -1..1 to ``[batch, labels]`` probabilities."""
     audio = keras.Input((None,), name="audio")
     x = LogMelSpectrogram(config.front_end, name="log_mel")(audio)  # [batch, frames, mel_bins]
-    x = SpecAugment(config.time_mask, config.frequency_mask, name="spec_augment")(x)
+    x = SpecAugment(
+        config.time_mask, config.frequency_mask, frequency_warp=config.frequency_warp, name="spec_augment"
+    )(x)
     x = keras.layers.BatchNormalization(name="mel_normalization")(x)
     x = keras.layers.Reshape((-1, config.front_end.mel_bins, 1), name="as_image")(x)
     for number, settings in enumerate(config.convolutions, start=1):
@@ -173,22 +175,44 @@ class SpeechConfig(ModelConfig):
     family: Literal["speech"] = "speech"
     front_end: LogMelConfig = LogMelConfig()
     convolutions: tuple[Convolution, ...] = (
-        Convolution(filters=32, kernel=(5, 5), strides=(2, 2)),
-        Convolution(filters=48),
+        Convolution(filters=24, kernel=(5, 5), strides=(2, 2)),
+        Convolution(filters=48, strides=(2, 2)),
         Convolution(filters=64),
     )
     units: int = Field(128, ge=1, le=4096)
     layers: int = Field(1, ge=1, le=8)
     bidirectional: bool = False
-    pooling: Literal["last", "mean", "attention"] = "last"
+    pooling: Literal["last", "mean", "attention"] = "mean"
     dropout: float = Field(0.3, ge=0.0, lt=1.0)
     time_mask: int = Field(20, ge=0)
     frequency_mask: int = Field(6, ge=0)
+    frequency_warp: float = Field(0.1, ge=0.0, lt=1.0)
 
     @property
     def clip_samples(self) -> int:
         """Samples of the one-second clips that the model is trained on."""
         return self.front_end.sample_rate
 
+    @property
+    def streaming(self) -> bool:
+        """Whether the answer can be kept up to date frame by frame, without hearing what is still to come."""
+        return not self.bidirectional
+
 
 CONFIG = SpeechConfig
+
+# What tuning draws from, by the names of lstm_zoo.experiment.Experiment: model, front end and training alike.
+SEARCH_SPACE: dict[str, tuple[Any, ...]] = {
+    "model.front_end.hop_length": (160, 200, 320),
+    "model.front_end.window_length": (400, 480, 512),
+    "model.front_end.mel_bins": (32, 40, 64),
+    "model.units": (64, 96, 128, 192),
+    "model.pooling": ("last", "mean", "attention"),
+    "model.dropout": (0.1, 0.3, 0.5),
+    "model.time_mask": (10, 20, 30),
+    "training.batch_size": (32, 64, 128),
+    "training.epochs": (20, 40, 80),
+    "training.learning_rate": (1e-3, 2e-3, 3e-3, 5e-3),
+    "augmentation.speed": (0.0, 0.1, 0.2),
+    "augmentation.noise_share": (0.3, 0.5, 0.8),
+}

@@ -1,0 +1,72 @@
+"""The command line that recipes share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstm_zoo.errors import InvalidInputError
+
+PROFILES = {
+    "smoke": "seconds, on generated data",
+    "quick": "minutes, on a laptop",
+    "full": "what made the shipped weights",
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a recipe was asked to do."""
+
+    name: str
+    profile: str
+    data: Path | None
+    synthetic: Path | None
+    tune: int
+    size_limit: int
+    out: Path
+    settings: dict[str, Any]
+    command: str
+
+    @property
+    def smoke(self) -> bool:
+        return self.profile == "smoke"
+
+
+def recipe_arguments(names: list[str], description: str) -> Arguments:
+    """Read a recipe's command line; in a notebook, which has none, ``$LSTM_ZOO_PROFILE`` chooses the profile."""
+    parser = argparse.ArgumentParser(description=description)
+    profile = os.environ.get("LSTM_ZOO_PROFILE", "smoke")
+    explained = "; ".join(f"{name}: {meaning}" for name, meaning in PROFILES.items())
+    parser.add_argument("--name", choices=names, default=names[0], help=f"the model to train (default: {names[0]})")
+    parser.add_argument("--profile", choices=PROFILES, default=profile, help=f"{explained} (default: {profile})")
+    parser.add_argument("--data", type=Path, help="the dataset: a folder or an archive")
+    parser.add_argument("--synthetic", type=Path, help="folder of synthetic training clips; made where there is none")
+    parser.add_argument("--tune", type=int, default=0, metavar="TRIALS", help="search hyper-parameters first")
+    parser.add_argument("--size-limit", type=int, default=2_000_000, help="largest TFLite file of a trial, in bytes")
+    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME-PROFILE-SEED)")
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="settings to change, such as epochs=5")
+    in_notebook = "ipykernel" in sys.modules
+    given = vars(parser.parse_args([] if in_notebook else None))
+    given["settings"] = dict(map(_setting, given["settings"]))
+    seed = next((value for name, value in given["settings"].items() if name.endswith("seed")), 0)
+    given["out"] = given["out"] or Path("runs", f"{given['name']}-{given['profile']}-{seed}")
+    given["out"].mkdir(parents=True, exist_ok=True)
+    return Arguments(**given, command="the notebook" if in_notebook else shlex.join(["python", *sys.argv]))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """``"epochs=5"`` to ``("epochs", 5)``; a value that is not JSON is text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInputError(f"{text!r}: expected NAME=VALUE, such as epochs=5")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

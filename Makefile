@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 RECIPES := $(wildcard recipes/*.py)
-BENCHMARKS := $(wildcard benchmarks/*.py)
+BENCHMARKS := $(filter-out benchmarks/speech_accuracy.py,$(wildcard benchmarks/*.py)) # that one trains for hours
 WORKERS ?= auto
 export PYTHONUNBUFFERED := 1
 
@@ -23,7 +23,7 @@ demo: $(VENV)/user.stamp ## name the words in a clip; export to TFLite, replay, 
 	@$(BIN)/lstm-zoo demo
 
 ##@ To work on it
-.PHONY: test lint format notebooks bench smoke wheel clean
+.PHONY: test lint format notebooks readme bench smoke wheel clean
 test: $(VENV)/dev.stamp ## run every test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
@@ -40,12 +40,16 @@ smoke: $(VENV)/dev.stamp ## run every recipe on its smoke profile (small generat
 	@set -e; for recipe in $(RECIPES); do echo "== $$recipe"; $(BIN)/python "$$recipe" --profile smoke; done
 
 notebooks: $(VENV)/dev.stamp ## make the notebooks from the recipes and run them on the smoke profile
-	@mkdir -p notebooks
-	@set -e; for recipe in $(RECIPES); do notebook=notebooks/$$(basename "$$recipe" .py).ipynb; \
-	    $(BIN)/jupytext --quiet --to notebook --output "$$notebook" "$$recipe"; \
-	    LSTM_ZOO_PROFILE=smoke $(BIN)/jupyter-execute --inplace "$$notebook"; done
+	@$(BIN)/python notebooks/make.py --run
 
-bench: $(VENV)/dev.stamp ## run every benchmark
+readme: $(VENV)/user.stamp ## write the table of models into the README
+	@$(BIN)/lstm-zoo list --markdown >README.table
+	@awk '/<!-- models:end -->/ {inside = 0} !inside {print} \
+	    /<!-- models:start -->/ {inside = 1; while ((getline line < "README.table") > 0) print line}' README.md >README.new
+	@mv README.new README.md
+	@rm README.table
+
+bench: $(VENV)/dev.stamp ## run the benchmarks that take minutes (benchmarks/README.md has all)
 	@set -e; for benchmark in $(BENCHMARKS); do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
 
 wheel: $(VENV)/user.stamp ## build the wheel, pretrained models included, into dist/

@@ -85,6 +85,7 @@ def list_command(
     streaming: Annotated[bool | None, typer.Option(help="Can, or cannot, take input in pieces.")] = None,
     min_metric: Annotated[float | None, typer.Option(help="At least this accuracy, such as 0.92.")] = None,
     as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, as in the README.")] = False,
 ) -> None:
     """Show the models, filtered by measured facts."""
     models = lstm_zoo.list_models(
@@ -92,6 +93,8 @@ def list_command(
     )
     if as_json:
         _print_json([each.as_dict() for each in models])
+    elif markdown:
+        print(models.markdown())
     else:
         console.print(models)
 

@@ -63,7 +63,7 @@ def run(name: str = "speech", clip: Path = CLIP) -> Demo:
     model = lstm_zoo.get(name)
     rate = model.config.front_end.sample_rate
     samples, _ = lstm_zoo.read_audio(clip, rate)
-    spans = [(start, end) for start, end, *_ in model.classify(samples, rate)]
+    spans = [(start, end) for start, end, *_ in model.classify(samples, rate, hop=1.0)]  # one word a second
     windows = [_window(samples, round(start * rate), model.config.clip_samples) for start, _ in spans]
     with tempfile.TemporaryDirectory(prefix="lstm_zoo_") as folder:
         file = Path(folder) / f"{name}.tflite"

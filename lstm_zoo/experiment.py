@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,17 +42,20 @@ def run(
     """Build a model and train it on ``dataset`` as ``experiment`` says.
 
     A run that was killed goes on where it was (see :func:`lstm_zoo.training.train`), and one that was finished with
-    the same settings is read back from ``folder``.
+    the same settings is read back from ``folder``. With other settings it starts anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, weights = folder / "experiment.json", folder / "model.weights.h5"
     settings = experiment.model_dump_json(indent=1)
     keras.utils.set_random_seed(experiment.training.seed)
     model = build()
-    if weights.exists() and record.read_text() == settings:
+    if not record.exists() or record.read_text() != settings:
+        weights.unlink(missing_ok=True)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        record.write_text(settings)
+    if weights.exists():
         model.load_weights(weights)
         return model
-    record.write_text(settings)
     batches, steps = training_batches(
         dataset,
         experiment.augmentation,
@@ -62,7 +66,9 @@ def run(
     )
     validation = (dataset.validation.as_float(), one_hot(dataset.validation, len(dataset.label_names)))
     train(model, batches, steps, validation, experiment.training, folder, verbose)
-    model.save_weights(weights)
+    unfinished = folder / "unfinished.weights.h5"
+    model.save_weights(unfinished)
+    unfinished.replace(weights)
     return model
 
 

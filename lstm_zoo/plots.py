@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,16 @@ def new_figure(**settings: Any) -> Figure:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("matplotlib", "notebooks", "a plot") from None
-    return Figure(layout="constrained", **settings)
+
+    class ShownFigure(Figure):
+        """IPython knows how to show a figure only after pyplot was imported, which is not needed here."""
+
+        def _repr_png_(self) -> bytes:
+            content = BytesIO()
+            self.savefig(content, format="png")
+            return content.getvalue()
+
+    return ShownFigure(layout="constrained", **settings)
 
 
 def plot_spectrograms(clips: np.ndarray, titles: Sequence[str], front_end: LogMelSpectrogram) -> Figure:

@@ -58,7 +58,15 @@ def recipe_arguments(names: list[str], description: str) -> Arguments:
     seed = next((value for name, value in given["settings"].items() if name.endswith("seed")), 0)
     given["out"] = given["out"] or Path("runs", f"{given['name']}-{given['profile']}-{seed}")
     given["out"].mkdir(parents=True, exist_ok=True)
-    return Arguments(**given, command="the notebook" if in_notebook else shlex.join(["python", *sys.argv]))
+    return Arguments(**given, command="the notebook of this recipe" if in_notebook else _command(given))
+
+
+def _command(given: dict[str, Any]) -> str:
+    """The command that repeats this run elsewhere: without the folders of this machine."""
+    words = ["python", f"recipes/{Path(sys.argv[0]).name}", "--name", given["name"], "--profile", given["profile"]]
+    words += [word for option in ("data", "synthetic") if given[option] for word in (f"--{option}", option.upper())]
+    words += ["--tune", str(given["tune"])] if given["tune"] else []
+    return shlex.join([*words, *(f"{name}={json.dumps(value)}" for name, value in given["settings"].items())])
 
 
 def _setting(text: str) -> tuple[str, Any]:

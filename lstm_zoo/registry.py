@@ -63,10 +63,12 @@ _ENTRIES = (
             "labels": KEYWORD_LABELS,
             "convolutions": (
                 {"filters": 16, "kernel": (5, 5), "strides": (2, 2)},
-                {"filters": 24, "strides": (2, 2)},
+                {"filters": 32, "strides": (2, 2)},
                 {"filters": 24},
             ),
-            "units": 56,
+            "units": 48,
+            "dropout": 0.1,
+            "time_mask": 12,
         },
     ),
     Entry(
@@ -76,7 +78,16 @@ _ENTRIES = (
         summary="The same words, both directions and attention: the most accurate",
         dataset="speech_commands",
         sample_rate=16_000,
-        options={"labels": KEYWORD_LABELS, "bidirectional": True, "pooling": "attention"},
+        options={
+            "labels": KEYWORD_LABELS,
+            "convolutions": (
+                {"filters": 24, "kernel": (5, 5), "strides": (2, 2)},
+                {"filters": 48, "strides": (2, 2)},
+                {"filters": 64},
+            ),
+            "units": 128,
+            "bidirectional": True,
+        },
     ),
     Entry(
         name="digits",
@@ -95,12 +106,12 @@ _ENTRIES = (
                 "upper_frequency": 3_800.0,
             },
             "convolutions": (
-                {"filters": 24, "kernel": (5, 5), "strides": (1, 2)},
-                {"filters": 48, "strides": (2, 2)},
-                {"filters": 64},
+                {"filters": 16, "kernel": (5, 5), "strides": (1, 2)},
+                {"filters": 32, "strides": (2, 2)},
+                {"filters": 48},
             ),
+            "units": 64,
             "bidirectional": True,
-            "pooling": "attention",
             "time_mask": 10,
             "frequency_warp": 0.15,
         },
@@ -227,6 +238,14 @@ class ModelInfo:
         return min(self.facts.tflite.values(), default=None) if self.facts else None
 
     @property
+    def best_baseline(self) -> tuple[str, float] | None:
+        """Name and value of the highest of the metric's baselines; figures of the model itself are none."""
+        others = self.metric.baselines.items() if self.metric else ()
+        own = (self.name, f"{self.name},")  # "speech, without the silence clips" is the model on other clips
+        found = [(name, value) for name, value in others if name != own[0] and not name.startswith(own[1])]
+        return max(found, key=lambda pair: pair[1], default=None)
+
+    @property
     def files(self) -> dict[str, int]:
         """Bytes of each file of the artefact."""
         return {name: record.bytes for name, record in self.manifest.files.items()} if self.manifest else {}
@@ -246,6 +265,24 @@ class ModelInfo:
             "streaming": "?" if self.streaming is None else ("yes" if self.streaming else "no"),
             "metric": f"{metric.value:.2%} {metric.name}" if metric else "?" if self.pretrained else "not trained",
             "summary": self.entry.summary,
+        }
+
+    def markdown_row(self) -> dict[str, str]:
+        """The cells of the README's table, as Markdown."""
+        sizes = self.facts.tflite if self.facts else {}
+        cells = self.row()
+        files = [f"{self.name}.tflite", f"{self.name}_int8.tflite"]
+        float_size, int8_size = (kilobytes(sizes[file]) if file in sizes else "?" for file in files)
+        baseline = self.best_baseline
+        return {
+            "name": f"`{self.name}`",
+            "what it does": cells["summary"],
+            "parameters": cells["parameters"],
+            "float file": float_size,
+            "int8 file": int8_size,
+            "on the test clips": cells["metric"],
+            "best baseline": f"{baseline[1]:.2%}, {baseline[0]}" if baseline else "?",
+            "streaming": cells["streaming"],
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -286,6 +323,15 @@ class ModelTable(list[ModelInfo]):
         out = StringIO()
         Console(file=out, width=140).print(self)
         return out.getvalue().rstrip()
+
+    def markdown(self) -> str:
+        """The table as Markdown, as it stands in the README."""
+        if not self:
+            return "no model matches"
+        rows = [each.markdown_row() for each in self]
+        right = ("parameters", "float file", "int8 file")
+        rule = ["---:" if column in right else "---" for column in rows[0]]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (rows[0], rule, *(row.values() for row in rows)))
 
     def _repr_html_(self) -> str:
         if not self:

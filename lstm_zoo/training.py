@@ -84,7 +84,8 @@ def train(
     compile_model(model, settings, steps_per_epoch)
     callbacks: list[Any] = [
         EpochSeconds(),
-        keras.callbacks.BackupAndRestore(str(folder / "checkpoint")),
+        # Double: a kill while the checkpoint is written costs an epoch, not the run.
+        keras.callbacks.BackupAndRestore(str(folder / "checkpoint"), double_checkpoint=True),
         keras.callbacks.CSVLogger(str(folder / "history.csv"), append=(folder / "checkpoint").exists()),
     ]
     model.fit(

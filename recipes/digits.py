@@ -38,7 +38,7 @@ folder = arguments.out
 PROFILES = {
     "smoke": {"epochs": 2, "batch_size": 16},
     "quick": {"epochs": 10},
-    "full": {"epochs": 30},
+    "full": {"epochs": 20},
 }
 entry = registry.ENTRIES["digits"]
 experiment = Experiment(model=speech.SpeechConfig.create(entry.options), synthetic_share=0.4)

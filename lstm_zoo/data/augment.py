@@ -38,9 +38,9 @@ def speed_and_shift(audio: tf.Tensor, speed: float, shift: int, seed: tf.Tensor)
     offset = _draw(audio, seed + 1, -1.0, 1.0) * float(shift)
     middle = tf.cast(samples, tf.float32) / 2.0
     position = (tf.range(samples, dtype=tf.float32)[None, :] - middle) * rate + middle + offset
-    inside = (position >= 0.0) & (position <= tf.cast(samples - 2, tf.float32))
+    inside = (position >= 0.0) & (position <= tf.cast(samples - 1, tf.float32))
     position = tf.where(inside, position, 0.0)
-    before = tf.cast(position, tf.int32)
+    before = tf.minimum(tf.cast(position, tf.int32), samples - 2)
     fraction = position - tf.cast(before, tf.float32)
     left = tf.gather(audio, before, batch_dims=1)
     right = tf.gather(audio, before + 1, batch_dims=1)

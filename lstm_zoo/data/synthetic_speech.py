@@ -24,7 +24,7 @@ import soundfile
 import typer
 
 from lstm_zoo.data.audio_files import read_audio
-from lstm_zoo.errors import DataError
+from lstm_zoo.errors import DataError, MissingExtraError
 
 SAMPLE_RATE = 16_000
 CLIP_SAMPLES = 16_000
@@ -105,7 +105,10 @@ def plan(words: list[str], clips_per_word: int, seed: int = 0) -> list[Utterance
 
 def _speak(utterance: Utterance, folder: Path) -> bool:
     """Speak one utterance into ``folder``; ``False`` where the program has not that voice or says nothing."""
-    import librosa
+    try:
+        import librosa
+    except ImportError:
+        raise MissingExtraError("librosa", "audio", "synthetic speech") from None
 
     with tempfile.TemporaryDirectory() as scratch:
         wav = Path(scratch) / "spoken.wav"

@@ -20,8 +20,8 @@ from tensorflow.compiler.tf2xla.python import xla
 from lstm_zoo.errors import ExportError
 
 # Each iteration that collects outputs copies all of them, so that over long sequences fewer iterations pay; from 8
-# steps on, the further copies of the weights that the runtime packs cost more than that saves. Over short ones, and with
-# nothing to collect, one step is fastest, and makes the smallest file.
+# steps on, the further copies of the weights that the runtime packs cost more than that saves. Over short ones, and
+# with nothing to collect, one step is fastest, and makes the smallest file.
 STEPS_OF_LONG_SEQUENCES = 4
 LONG_SEQUENCE = 64
 

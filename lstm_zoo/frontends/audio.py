@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lstm_zoo.config import Config
+from lstm_zoo.errors import InvalidInputError
 
 FILTERS_PER_BLOCK = 8
 
@@ -26,6 +27,17 @@ class LogMelConfig(Config):
     upper_frequency: float = Field(7_600.0, gt=0.0)
     floor: float = Field(1e-4, gt=0.0, description="added to the mel power before the logarithm")
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.window_length > self.fft_length:
+            raise ValueError(f"window_length {self.window_length} is more than fft_length {self.fft_length}")
+        if not self.lower_frequency < self.upper_frequency <= self.sample_rate / 2:
+            raise ValueError(
+                f"expected lower_frequency {self.lower_frequency:g} < upper_frequency {self.upper_frequency:g} <= "
+                f"half the sample_rate, {self.sample_rate / 2:g}"
+            )
+        return self
+
 
 def hertz_to_mel(frequency: np.ndarray | float) -> np.ndarray:
     r"""HTK's mel scale, :math:`m = 2595 \log_{10}(1 + f / 700)`."""
@@ -34,8 +46,8 @@ def hertz_to_mel(frequency: np.ndarray | float) -> np.ndarray:
 
 def mel_filter_bank(config: LogMelConfig) -> np.ndarray:
     """Triangular filters with peak 1, equally spaced on the mel scale: ``[fft_length // 2 + 1, mel_bins]``."""
-    limits = hertz_to_mel(np.array([config.lower_frequency, config.upper_frequency]))
-    edges = 700.0 * (10.0 ** (np.linspace(*limits, config.mel_bins + 2) / 2595.0) - 1.0)
+    lowest, highest = hertz_to_mel(config.lower_frequency), hertz_to_mel(config.upper_frequency)
+    edges = 700.0 * (10.0 ** (np.linspace(lowest, highest, config.mel_bins + 2) / 2595.0) - 1.0)
     bins = np.linspace(0.0, config.sample_rate / 2, config.fft_length // 2 + 1)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
@@ -52,6 +64,8 @@ def _diagonal_blocks(filters: np.ndarray) -> list[tuple[slice, np.ndarray]]:
     for first in range(0, filters.shape[1], FILTERS_PER_BLOCK):
         block = filters[:, first : first + FILTERS_PER_BLOCK]
         touched = np.flatnonzero(block.any(axis=1))
+        if not touched.size:
+            raise InvalidInputError(f"mel_bins: {filters.shape[1]} are too many for this fft_length; raise fft_length")
         run = slice(int(touched[0]), int(touched[-1]) + 1)
         blocks.append((run, block[run]))
     return blocks
@@ -89,7 +103,7 @@ class LogMelSpectrogram(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         batch, samples = input_shape
         settings = self.settings
-        frames = None if samples is None else 1 + (samples - settings.window_length) // settings.hop_length
+        frames = None if samples is None else max(0, 1 + (samples - settings.window_length) // settings.hop_length)
         return (batch, frames, settings.mel_bins)
 
     def get_config(self) -> dict[str, Any]:
@@ -146,7 +160,7 @@ class SpecAugment(keras.layers.Layer):
         mel_bins = inputs.shape[2]
         warp = self.frequency_warp
         factor = keras.random.uniform((tf.shape(inputs)[0], 1), 1.0 - warp, 1.0 + warp, seed=self._random)
-        position = tf.clip_by_value(tf.range(mel_bins, dtype=tf.float32) * factor, 0.0, mel_bins - 1.001)
+        position = tf.clip_by_value(tf.range(mel_bins, dtype=tf.float32) * factor, 0.0, mel_bins - 1.0)
         # A sparse interpolation matrix of its own for each example: [batch, mel_bins (read), mel_bins (written)].
         distance = tf.abs(tf.range(mel_bins, dtype=tf.float32)[None, :, None] - position[:, None, :])
         return tf.matmul(inputs, tf.nn.relu(1.0 - distance))

@@ -14,12 +14,12 @@ MOST_CHANNELS = 8
 def as_pcm(audio: Any, shortest: int = 1) -> np.ndarray:
     """``[batch, samples]`` float32 in -1..1 from what libraries that read audio return.
 
-    Integers are scaled by the range of their type. One axis is one clip; ``[samples, channels]`` (recognised by
+    Integers of up to 32 bits are scaled by the range of their type. One axis is one clip; ``[samples, channels]`` (recognised by
     its at most eight columns) and ``[batch, samples, channels]`` are mixed down. Clips shorter than ``shortest``
     samples are padded with silence at the end.
 
     Raises:
-        InvalidInputError: not numbers, no samples, NaN or infinite samples, or more than three axes.
+        InvalidInputError: not numbers, 64-bit integers, no samples, NaN or infinite samples, or more than three axes.
     """
     try:
         array = np.asarray(audio)
@@ -27,6 +27,8 @@ def as_pcm(audio: Any, shortest: int = 1) -> np.ndarray:
         raise InvalidInputError(f"audio: the clips cannot be one array ({error}); pad them to one length") from None
     if array.dtype.kind not in "iuf":
         raise InvalidInputError(f"audio: expected float or integer samples, got an array of {array.dtype}")
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 4:  # a list of Python's integers, too
+        raise InvalidInputError(f"audio: {array.dtype} has no agreed scale; pass int16, int32, or floats in -1..1")
     if array.ndim not in (1, 2, 3):
         raise InvalidInputError(f"audio: expected [batch, samples], got an array of shape {array.shape}")
     if array.size == 0:
@@ -39,7 +41,8 @@ def as_pcm(audio: Any, shortest: int = 1) -> np.ndarray:
 
 def _as_float(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f":
-        return array.astype("float32")
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by name
+            return array.astype("float32")
     middle = np.iinfo(array.dtype).max / 2 + 0.5 if array.dtype.kind == "u" else 0.0
     scale = middle or -float(np.iinfo(array.dtype).min)
     return ((array - middle) / scale).astype("float32")
@@ -62,10 +65,11 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     """Band-limited resampling of float32 ``[samples]``; the rates are in hertz.
 
     Raises:
-        InvalidInputError: ``to_rate`` is not a positive whole number.
+        InvalidInputError: a rate is not a positive whole number.
     """
-    if isinstance(to_rate, bool) or not isinstance(to_rate, int | np.integer) or to_rate < 1:
-        raise InvalidInputError(f"sample_rate: got {to_rate!r}; expected whole hertz above 0, such as 16000")
+    for rate in (from_rate, to_rate):
+        if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or rate < 1:
+            raise InvalidInputError(f"sample_rate: got {rate!r}; expected whole hertz above 0, such as 16000")
     if from_rate == to_rate:
         return samples
     import soxr

@@ -61,9 +61,9 @@ def build(config: SpeechConfig) -> KeywordSpotter:
     """``[batch, samples]`` float32 PCM in -1..1 to ``[batch, labels]`` probabilities."""
     audio = keras.Input((None,), name="audio")
     x = LogMelSpectrogram(config.front_end, name="log_mel")(audio)  # [batch, frames, mel_bins]
-    x = SpecAugment(
-        config.time_mask, config.frequency_mask, frequency_warp=config.frequency_warp, name="spec_augment"
-    )(x)
+    x = SpecAugment(config.time_mask, config.frequency_mask, frequency_warp=config.frequency_warp, name="spec_augment")(
+        x
+    )
     x = keras.layers.BatchNormalization(name="mel_normalization")(x)
     x = keras.layers.Reshape((-1, config.front_end.mel_bins, 1), name="as_image")(x)
     for number, settings in enumerate(config.convolutions, start=1):
@@ -133,13 +133,16 @@ class KeywordSpotter(keras.Model):
                 the model was trained on.
 
         Raises:
-            InvalidInputError: see :func:`lstm_zoo.frontends.pcm.as_pcm`; or more than one recording.
+            InvalidInputError: see :func:`lstm_zoo.frontends.pcm.as_pcm`; more than one recording; or ``sample_rate``
+                or ``hop`` is not above 0.
         """
+        if not 0.0 < hop < math.inf:
+            raise InvalidInputError(f"hop: got {hop!r}, expected seconds above 0, such as 0.5")
         recordings = as_pcm(audio)
         if len(recordings) != 1:
             raise InvalidInputError(f"audio: expected one recording, got {len(recordings)}; call classify for each")
         own_rate = self.config.front_end.sample_rate
-        samples = resample(recordings[0], sample_rate or own_rate, own_rate)
+        samples = resample(recordings[0], own_rate if sample_rate is None else sample_rate, own_rate)
         window, step = self.config.clip_samples, max(1, round(hop * own_rate))
         count = 1 + max(0, math.ceil((len(samples) - window) / step))
         samples = np.pad(samples, (0, max(0, (count - 1) * step + window - len(samples))))
@@ -175,14 +178,14 @@ class SpeechConfig(ModelConfig):
     family: Literal["speech"] = "speech"
     front_end: LogMelConfig = LogMelConfig()
     convolutions: tuple[Convolution, ...] = (
-        Convolution(filters=24, kernel=(5, 5), strides=(2, 2)),
-        Convolution(filters=48, strides=(2, 2)),
+        Convolution(filters=32, kernel=(5, 5), strides=(2, 2)),
+        Convolution(filters=64, strides=(2, 2)),
         Convolution(filters=64),
     )
-    units: int = Field(128, ge=1, le=4096)
+    units: int = Field(160, ge=1, le=4096)
     layers: int = Field(1, ge=1, le=8)
     bidirectional: bool = False
-    pooling: Literal["last", "mean", "attention"] = "mean"
+    pooling: Literal["last", "mean", "attention"] = "attention"
     dropout: float = Field(0.3, ge=0.0, lt=1.0)
     time_mask: int = Field(20, ge=0)
     frequency_mask: int = Field(6, ge=0)

@@ -264,7 +264,7 @@ def _verify(target: str) -> str:
 @app.command(epilog="Examples: lstm-zoo data; lstm-zoo data speech_commands --directory ~/speech")
 def data(
     name: Annotated[str | None, typer.Argument(help="A dataset, to read and summarise it.")] = None,
-    directory: Annotated[Path | None, typer.Option(help="Where to look first.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="Where to look.")] = None,
 ) -> None:
     """List the datasets and where they were found, or summarise one by class and split."""
     from lstm_zoo.data import sources

@@ -106,13 +106,13 @@ _ENTRIES = (
                 "upper_frequency": 3_800.0,
             },
             "convolutions": (
-                {"filters": 16, "kernel": (5, 5), "strides": (1, 2)},
-                {"filters": 32, "strides": (2, 2)},
-                {"filters": 48},
+                {"filters": 24, "kernel": (5, 5), "strides": (1, 2)},
+                {"filters": 48, "strides": (2, 2)},
+                {"filters": 64},
             ),
-            "units": 64,
+            "units": 96,
             "bidirectional": True,
-            "time_mask": 10,
+            "time_mask": 5,
             "frequency_warp": 0.15,
         },
     ),
@@ -275,7 +275,7 @@ class ModelInfo:
         float_size, int8_size = (kilobytes(sizes[file]) if file in sizes else "?" for file in files)
         baseline = self.best_baseline
         return {
-            "name": f"`{self.name}`",
+            "name": self.name,
             "what it does": cells["summary"],
             "parameters": cells["parameters"],
             "float file": float_size,

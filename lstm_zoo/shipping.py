@@ -19,6 +19,7 @@ LICENCES = {
     "speech_commands": "Speech Commands v0.02 (Pete Warden, arXiv:1804.03209), CC BY 4.0",
     "fsdd": "Free Spoken Digit Dataset (Zohar Jackson and contributors), CC BY-SA 4.0",
 }
+PICTURE = "confusion.png"
 GENERATED = "Generated sounds (lstm_zoo.data.small): **not speech**, the figures mean nothing"
 PART_OF_SPEECH_COMMANDS = 10_000  # training clips; the full official set has 36,923 in this protocol
 
@@ -35,24 +36,27 @@ def write_card(
         generated: the data are the generated sounds of the smoke profile.
     """
     sizes = {split: len(part) for split, part in dataset.splits.items()}
-    lines = [
+    rows = [f"| {name} | {value:.2%} |" for name, value in figures["accuracies"].items()]
+    paragraphs = [
         f"# {entry.name}",
         f"{entry.summary}.",
         f"**Input:** PCM, float32 in -1..1 at {dataset.sample_rate:,} Hz, `[batch, samples]`; trained on one-second "
         f"clips. **Output:** probabilities, `[batch, {len(dataset.label_names)}]`: {', '.join(dataset.label_names)}.",
         "## Data",
-        GENERATED if generated else LICENCES[entry.dataset] + ".",
+        GENERATED
+        if generated
+        else f"{LICENCES[entry.dataset]}. `golden_input.npy` is its first test clip, under the same licence.",
         f"{sizes['training']:,} training, {sizes['validation']:,} validation and {sizes['testing']:,} test clips; no "
-        "test clip was used for training, tuning or the choice of weights.",
+        "test clip was used for training or for the choice of weights.",
         *_caveats(entry, sizes["training"], synthetic),
         "## Figures",
-        "| on the test clips | accuracy |\n|---|---|",
-        *(f"| {name} | {value:.2%} |" for name, value in figures["accuracies"].items()),
+        "\n".join(["| on the test clips | accuracy |", "|---|---|", *rows]),
         f"{figures['parameters']:,} parameters; seed {figures['seed']}; trained in {figures['minutes']:.0f} minutes on "
-        "one core by",
+        "one shared core by",
         f"```\n{command}\n```",
+        f"![What was said, and what was heard, on the test clips]({PICTURE})",
     ]
-    return "\n\n".join(lines).replace("|---|---|\n\n|", "|---|---|\n|").replace("% |\n\n|", "% |\n|") + "\n"
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _caveats(entry: Entry, training_clips: int, synthetic: float) -> list[str]:
@@ -74,8 +78,9 @@ def _caveats(entry: Entry, training_clips: int, synthetic: float) -> list[str]:
 def ship(folder: Path, model: keras.Model, entry: Entry, dataset: AudioDataset, figures: Mapping[str, Any]) -> Path:
     """Export ``model`` into ``folder``, each file replayed on the test clips, and write the artefact folder there.
 
-    TFLite in float and with 8-bit weights goes into the artefact; a SavedModel lies beside it. ``model.card`` becomes
-    the card. Returns the artefact folder, ``folder / "artifact" / <name>``.
+    TFLite in float and with 8-bit weights and the picture ``folder / "confusion.png"`` go into the artefact; a
+    SavedModel lies beside it. ``model.card`` becomes the card. Returns the artefact folder,
+    ``folder / "artifact" / <name>``.
     """
     clips = dataset.testing.as_float()
     names = {f"{entry.name}.tflite": None, f"{entry.name}_int8.tflite": "dynamic_int8"}
@@ -91,5 +96,5 @@ def ship(folder: Path, model: keras.Model, entry: Entry, dataset: AudioDataset, 
         facts={"streaming": model.config.streaming, "metric": metric},
         card=model.card,
         golden_input=clips[:1],
-        files={file: folder / file for name in names for file in (name, f"{name}.json")},
+        files={file: folder / file for name in names for file in (name, f"{name}.json")} | {PICTURE: folder / PICTURE},
     )

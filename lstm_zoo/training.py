@@ -82,18 +82,23 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     compile_model(model, settings, steps_per_epoch)
+    log = keras.callbacks.CSVLogger(str(folder / "history.csv"), append=(folder / "checkpoint").exists())
     callbacks: list[Any] = [
         EpochSeconds(),
         # Double: a kill while the checkpoint is written costs an epoch, not the run.
         keras.callbacks.BackupAndRestore(str(folder / "checkpoint"), double_checkpoint=True),
-        keras.callbacks.CSVLogger(str(folder / "history.csv"), append=(folder / "checkpoint").exists()),
+        log,
     ]
-    model.fit(
-        batches,
-        steps_per_epoch=steps_per_epoch,
-        epochs=settings.epochs,
-        validation_data=validation,
-        validation_batch_size=128,
-        callbacks=callbacks,
-        verbose=verbose,
-    )
+    try:
+        model.fit(
+            batches,
+            steps_per_epoch=steps_per_epoch,
+            epochs=settings.epochs,
+            validation_data=validation,
+            validation_batch_size=128,
+            callbacks=callbacks,
+            shuffle=False,  # the batches are shuffled already; Keras warns where it cannot do so again
+            verbose=verbose,
+        )
+    finally:
+        log.on_train_end()  # closes the file, which Keras leaves open when training is interrupted

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lstm_zoo.errors import ExportError, MissingExtraError
+from lstm_zoo.errors import ExportError, LstmZooError, MissingExtraError
 
 if TYPE_CHECKING:
     import keras
@@ -60,6 +60,9 @@ def search(
         objective: trains and returns the score on validation data. Whatever it raises fails its trial alone, except
             ``KeyboardInterrupt``.
         folder: the search's record; one that exists already is continued up to ``trials`` in all.
+
+    Raises:
+        LstmZooError: no trial gave a score; says how the last one ended.
     """
     try:
         import keras_tuner
@@ -85,7 +88,7 @@ def search(
         hyperparameters=hyperparameters,
         tune_new_entries=False,
         max_trials=trials,
-        max_consecutive_failed_trials=trials,
+        max_consecutive_failed_trials=trials + 1,  # that all of them failed is said below
         seed=seed,
         directory=str(folder.parent),
         project_name=folder.name,
@@ -95,4 +98,8 @@ def search(
     results = [Result(settings_of(trial), trial.score, str(trial.status)) for trial in tuner.oracle.trials.values()]
     results.sort(key=lambda result: (result.score is None, -(result.score or 0.0)))
     (folder / "results.json").write_text(json.dumps([result._asdict() for result in results], indent=1, default=str))
+    if results and results[0].score is None:
+        *_, last = tuner.oracle.trials.values()
+        ending = (last.message or "").strip().splitlines()[-1:]
+        raise LstmZooError(f"none of {len(results)} trials gave a score; the last one ended with: {' '.join(ending)}")
     return results

@@ -1,0 +1,97 @@
+"""The command line of the recipes."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.recipe import PROFILES, Arguments, recipe_arguments
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_ZOO_PROFILE", raising=False)
+    return tmp_path
+
+
+def given(monkeypatch, line: str) -> Arguments:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/recipes/speech.py", *shlex.split(line)])
+    return recipe_arguments(["speech", "speech_tiny"], "Train a keyword spotter.")
+
+
+def test_defaults_run_in_seconds_without_data(monkeypatch, folder):
+    arguments = given(monkeypatch, "")
+    assert arguments.smoke
+    assert (arguments.name, arguments.profile, arguments.data, arguments.tune) == ("speech", "smoke", None, 0)
+    assert arguments.settings == {}
+    assert arguments.out == Path("runs/speech-smoke-0")
+    assert (folder / "runs" / "speech-smoke-0").is_dir()
+
+
+def test_everything_given(monkeypatch):
+    line = "--name speech_tiny --profile full --data d --synthetic s --tune 3 --size-limit 80000 --out o seed=2"
+    arguments = given(monkeypatch, line)
+    assert not arguments.smoke
+    assert (arguments.name, arguments.profile, arguments.tune, arguments.size_limit) == ("speech_tiny", "full", 3, 80_000)
+    assert (arguments.data, arguments.synthetic, arguments.out) == (Path("d"), Path("s"), Path("o"))
+
+
+def test_settings_are_json_or_text(monkeypatch):
+    line = """epochs=5 learning_rate=1e-3 bidirectional=true pooling=attention noise_ratio='[0, 20]' x= y=a=b"""
+    assert given(monkeypatch, line).settings == {
+        "epochs": 5,
+        "learning_rate": 1e-3,
+        "bidirectional": True,
+        "pooling": "attention",
+        "noise_ratio": [0, 20],
+        "x": "",
+        "y": "a=b",
+    }
+
+
+def test_setting_without_a_value_is_refused(monkeypatch):
+    with pytest.raises(InvalidInputError, match="'epochs': expected NAME=VALUE, such as epochs=5"):
+        given(monkeypatch, "epochs")
+
+
+@pytest.mark.parametrize("setting", ["seed=3", "training.seed=3"])
+def test_each_seed_has_its_own_folder(monkeypatch, setting):
+    assert given(monkeypatch, f"--profile quick {setting}").out == Path("runs/speech-quick-3")
+
+
+@pytest.mark.parametrize("line", ["--name dance", "--profile huge", "--tune many"])
+def test_what_does_not_exist_is_refused(monkeypatch, capsys, line):
+    with pytest.raises(SystemExit) as caught:
+        given(monkeypatch, line)
+    assert caught.value.code == 2
+    assert "error" in capsys.readouterr().err
+
+
+def test_help_names_profiles_and_models(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        given(monkeypatch, "--help")
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for word in (*PROFILES, *PROFILES.values(), "speech_tiny", "NAME=VALUE"):
+        assert word in text
+
+
+def test_notebooks_take_the_profile_from_the_environment(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setenv("LSTM_ZOO_PROFILE", "quick")
+    arguments = given(monkeypatch, "-f kernel.json")  # what a kernel is started with
+    assert arguments.profile == "quick"
+    assert "notebook" in arguments.command
+
+
+def test_command_repeats_the_run_elsewhere(monkeypatch, folder):
+    line = f"--profile full --data {folder}/d --synthetic {folder}/s --out {folder}/o --tune 4 seed=2 pooling=last"
+    arguments = given(monkeypatch, line)
+    assert str(folder) not in arguments.command
+    assert arguments.command.startswith("python recipes/speech.py ")
+    again = given(monkeypatch, arguments.command.split(maxsplit=2)[2])
+    for name in ("name", "profile", "tune", "settings"):
+        assert getattr(again, name) == getattr(arguments, name)

@@ -38,7 +38,7 @@ folder = arguments.out
 PROFILES = {
     "smoke": {"epochs": 2, "batch_size": 16},
     "quick": {"epochs": 10},
-    "full": {"epochs": 20},
+    "full": {"epochs": 40},
 }
 entry = registry.ENTRIES["digits"]
 experiment = Experiment(model=speech.SpeechConfig.create(entry.options), synthetic_share=0.4)
@@ -98,12 +98,14 @@ figure
 
 # %% [markdown]
 # ## A new voice
-# Six models, each tested on the one speaker it was not trained on. (The smoke profile trains one of the six.)
+# Six models, each tested on the one speaker it was not trained on, and trained for a third of the epochs. (The smoke
+# profile trains one of the six.)
 
 # %%
+shorter = override(experiment, {"epochs": max(1, experiment.training.epochs // 3)})
 by_speaker = {}
 for speaker, fold in list(fsdd.leave_one_speaker_out(data_folder))[: 1 if arguments.smoke else None]:
-    fold_model = run(build, experiment, fold, folder / f"without-{speaker}", synthetic)
+    fold_model = run(build, shorter, fold, folder / f"without-{speaker}", synthetic)
     by_speaker[speaker] = evaluate(fold_model, fold).accuracy
     print(f"{speaker}: {by_speaker[speaker]:.2%}")
 accuracies["digits, leaving one speaker out (mean)"] = float(np.mean(list(by_speaker.values())))
@@ -119,7 +121,6 @@ figures = {
     "leaving one speaker out": by_speaker,
     "confusion": tested.confusion,
 }
-(folder / "evaluation.json").write_text(json.dumps(figures, indent=1))
 print(accuracies)
 
 # %% [markdown]
@@ -131,3 +132,6 @@ model.card = write_card(entry, dataset, figures, arguments.command, synthetic=sh
 shipped = ship(folder, model, entry, dataset, figures)
 verified = artifact.verify(shipped)
 print(f"{verified.files} files verified in {shipped}; largest difference {verified.largest_difference:.1e}")
+
+# %%
+(folder / "evaluation.json").write_text(json.dumps(figures, indent=1))  # last: its being there says that all is done

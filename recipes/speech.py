@@ -133,7 +133,6 @@ figures = {
     "accuracies": measure(model, dataset, front_end, arguments.name),
     "confusion": tested.confusion,
 }
-(folder / "evaluation.json").write_text(json.dumps(figures, indent=1))
 print(figures["accuracies"])
 figure = tested.plot()
 figure.savefig(folder / "confusion.png")
@@ -157,3 +156,6 @@ if not is_yardstick:
 if not is_yardstick:
     verified = artifact.verify(shipped)
     print(f"{verified.files} files verified in {shipped}; largest difference {verified.largest_difference:.1e}")
+
+# %%
+(folder / "evaluation.json").write_text(json.dumps(figures, indent=1))  # last: its being there says that all is done

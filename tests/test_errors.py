@@ -4,9 +4,7 @@ import pytest
 
 from lstm_zoo import errors
 
-FAMILY = [
-    each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.LstmZooError)
-]
+FAMILY = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.LstmZooError)]
 
 
 def test_every_error_is_of_the_family():

@@ -14,7 +14,7 @@ SETTINGS = tones.experiment(epochs=2)
 
 
 def once(folder, settings: Experiment = SETTINGS, synthetic=None):
-    return run(tones.model, settings, tones.dataset(), folder, synthetic, verbose=0)
+    return run(tones.network, settings, tones.dataset(), folder, synthetic, verbose=0)
 
 
 def no_training(*_, **__):
@@ -42,7 +42,7 @@ def test_run_leaves_its_record(finished):
     assert Experiment.model_validate_json((folder / "experiment.json").read_text()) == SETTINGS
     assert sorted(path.name for path in folder.iterdir()) == ["experiment.json", "history.csv", "model.weights.h5"]
     assert 0 < minutes(folder) < 1
-    fresh = tones.model()
+    fresh = tones.network()
     assert any(not np.array_equal(a, b) for a, b in zip(model.get_weights(), fresh.get_weights(), strict=True))
 
 

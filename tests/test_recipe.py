@@ -36,7 +36,12 @@ def test_everything_given(monkeypatch):
     line = "--name speech_tiny --profile full --data d --synthetic s --tune 3 --size-limit 80000 --out o seed=2"
     arguments = given(monkeypatch, line)
     assert not arguments.smoke
-    assert (arguments.name, arguments.profile, arguments.tune, arguments.size_limit) == ("speech_tiny", "full", 3, 80_000)
+    assert (arguments.name, arguments.profile, arguments.tune, arguments.size_limit) == (
+        "speech_tiny",
+        "full",
+        3,
+        80_000,
+    )
     assert (arguments.data, arguments.synthetic, arguments.out) == (Path("d"), Path("s"), Path("o"))
 
 

@@ -22,7 +22,9 @@ FIGURES = {
 
 def card(**changes) -> str:
     options = {"synthetic": 0.0, "generated": False, **changes}
-    return write_card(options.pop("entry", ENTRY), options.pop("dataset", tones.dataset()), FIGURES, "python x", **options)
+    return write_card(
+        options.pop("entry", ENTRY), options.pop("dataset", tones.dataset()), FIGURES, "python x", **options
+    )
 
 
 def test_card_states_the_run():
@@ -59,9 +61,10 @@ def test_card_of_the_full_set_makes_no_excuse():
 
 
 @pytest.fixture
-def exported(monkeypatch):
-    """No conversion: what :func:`ship` asks to be exported, and small files in its place."""
+def exported(monkeypatch, tmp_path):
+    """No conversion, no picture: what :func:`ship` asks to be exported, and small files in its place."""
     asked = {}
+    (tmp_path / "confusion.png").write_bytes(b"picture")
 
     def export(model, path, *, quantize=None, check_inputs):
         asked[path.name] = (quantize, check_inputs)
@@ -95,7 +98,7 @@ def test_artefact_holds_files_facts_and_card(exported, model, tmp_path):
     stored = artifact.read(folder)
     facts = stored.manifest.facts
     assert facts.tflite == {"tones.tflite": 120, "tones_int8.tflite": 170}
-    assert {"tones.tflite.json", "tones_int8.tflite.json"} <= set(stored.manifest.files)
+    assert {"tones.tflite.json", "tones_int8.tflite.json", "confusion.png"} <= set(stored.manifest.files)
     assert (facts.metric.name, facts.metric.value, facts.metric.split) == ("accuracy", 0.9312, "testing")
     assert facts.metric.baselines == {"most frequent class": 0.5}
     assert facts.streaming

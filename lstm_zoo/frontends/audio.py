@@ -112,11 +112,14 @@ class LogMelSpectrogram(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="lstm_zoo")
 class SpecAugment(keras.layers.Layer):
-    """Masks runs of frames and of mel bins, and shifts the pitch, while training; passes its input otherwise.
+    """Masks runs of frames and of mel bins, shifts the pitch and changes the microphone while training.
+
+    It passes its input otherwise.
 
     The masks are those of Park et al. 2019, "SpecAugment" (arXiv:1904.08779), filled with the example's mean.
     The pitch shift stretches the mel axis by up to ``frequency_warp`` (vocal tract length perturbation, Jaitly
-    and Hinton 2013). Input and output: ``[batch, frames, mel_bins]``.
+    and Hinton 2013). The equalizer adds a smooth curve over the mel axis, up to ``equalizer`` decibels at each of its
+    two ends, as another microphone or room would. Input and output: ``[batch, frames, mel_bins]``.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class SpecAugment(keras.layers.Layer):
         frequency_mask: int = 6,
         masks: int = 2,
         frequency_warp: float = 0.1,
+        equalizer: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ):
@@ -133,6 +137,7 @@ class SpecAugment(keras.layers.Layer):
         self.frequency_mask = frequency_mask
         self.masks = masks
         self.frequency_warp = frequency_warp
+        self.equalizer = equalizer
         self.seed = seed
         self._random = keras.random.SeedGenerator(seed)
 
@@ -140,6 +145,8 @@ class SpecAugment(keras.layers.Layer):
         if not training:
             return inputs
         warped = self._warp(inputs)
+        if self.equalizer:
+            warped += self._curve(inputs)
         mean = tf.reduce_mean(warped, axis=[1, 2], keepdims=True)
         frames, mel_bins = tf.shape(inputs)[1], tf.shape(inputs)[2]
         keep = self._keep(inputs, frames, self.time_mask)[:, :, None]
@@ -165,6 +172,13 @@ class SpecAugment(keras.layers.Layer):
         distance = tf.abs(tf.range(mel_bins, dtype=tf.float32)[None, :, None] - position[:, None, :])
         return tf.matmul(inputs, tf.nn.relu(1.0 - distance))
 
+    def _curve(self, inputs: tf.Tensor) -> tf.Tensor:
+        """A tilt and a bulge, ``[batch, 1, mel_bins]``, in natural logarithms of power."""
+        position = np.linspace(0.0, np.pi, inputs.shape[2], dtype="float32")
+        waves = np.cos(np.array([[1.0], [2.0]], "float32") * position)  # [2, mel_bins]
+        shape, largest = (tf.shape(inputs)[0], 1, 2), self.equalizer * np.log(10.0) / 10.0 / 2.0
+        return tf.matmul(keras.random.uniform(shape, -largest, largest, seed=self._random), waves[None])
+
     def get_config(self) -> dict[str, Any]:
-        names = ("time_mask", "frequency_mask", "masks", "frequency_warp", "seed")
+        names = ("time_mask", "frequency_mask", "masks", "frequency_warp", "equalizer", "seed")
         return super().get_config() | {name: getattr(self, name) for name in names}

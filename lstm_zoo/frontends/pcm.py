@@ -14,9 +14,9 @@ MOST_CHANNELS = 8
 def as_pcm(audio: Any, shortest: int = 1) -> np.ndarray:
     """``[batch, samples]`` float32 in -1..1 from what libraries that read audio return.
 
-    Integers of up to 32 bits are scaled by the range of their type. One axis is one clip; ``[samples, channels]`` (recognised by
-    its at most eight columns) and ``[batch, samples, channels]`` are mixed down. Clips shorter than ``shortest``
-    samples are padded with silence at the end.
+    Integers of up to 32 bits are scaled by the range of their type. One axis is one clip; ``[samples, channels]``
+    (recognised by its at most eight columns) and ``[batch, samples, channels]`` are mixed down. Clips shorter than
+    ``shortest`` samples are padded with silence at the end.
 
     Raises:
         InvalidInputError: not numbers, 64-bit integers, no samples, NaN or infinite samples, or more than three axes.

@@ -204,6 +204,7 @@ class SpeechConfig(ModelConfig):
     time_mask: int = Field(20, ge=0)
     frequency_mask: int = Field(6, ge=0)
     frequency_warp: float = Field(0.1, ge=0.0, lt=1.0)
+    equalizer: float = Field(0.0, ge=0.0, description="decibels")
 
     @property
     def clip_samples(self) -> int:

@@ -1,4 +1,4 @@
-"""Synthetic words: the plan and the commands with stand-ins for the programs, the sound with the programs themselves."""
+"""Synthetic words: the plan and the commands with stand-ins, the sound with the programs themselves."""
 
 import os
 import shutil

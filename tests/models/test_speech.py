@@ -156,7 +156,13 @@ def test_windows_of_a_recording(model):
 
 @pytest.mark.parametrize(
     ("seconds", "hop", "starts"),
-    [(0.2, 0.5, [0.0]), (1.0, 0.5, [0.0]), (1.01, 0.5, [0.0, 0.5]), (3.0, 1.0, [0.0, 1.0, 2.0]), (1.5, 2.0, [0.0, 2.0])],
+    [
+        (0.2, 0.5, [0.0]),
+        (1.0, 0.5, [0.0]),
+        (1.01, 0.5, [0.0, 0.5]),
+        (3.0, 1.0, [0.0, 1.0, 2.0]),
+        (1.5, 2.0, [0.0, 2.0]),
+    ],
 )
 def test_every_sample_is_in_a_window(model, seconds, hop, starts):
     found = model.classify(np.full(round(seconds * 16_000), 0.1), hop=hop)

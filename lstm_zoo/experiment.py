@@ -46,13 +46,12 @@ def run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, weights = folder / "experiment.json", folder / "model.weights.h5"
-    settings = experiment.model_dump_json(indent=1)
     keras.utils.set_random_seed(experiment.training.seed)
     model = build()
-    if not record.exists() or record.read_text() != settings:
+    if not _is_of(record, experiment):
         weights.unlink(missing_ok=True)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        record.write_text(settings)
+        record.write_text(experiment.model_dump_json(indent=1))
     if weights.exists():
         model.load_weights(weights)
         return model
@@ -70,6 +69,14 @@ def run(
     model.save_weights(unfinished)
     unfinished.replace(weights)
     return model
+
+
+def _is_of(record: Path, experiment: Experiment) -> bool:
+    """Whether a run's record is of these settings; ones that an older version did not have count as their defaults."""
+    try:
+        return Experiment.model_validate_json(record.read_text()) == experiment
+    except (OSError, ValueError):
+        return False
 
 
 def minutes(folder: Path) -> float:

@@ -114,6 +114,7 @@ _ENTRIES = (
             "bidirectional": True,
             "time_mask": 8,
             "frequency_warp": 0.15,
+            "equalizer": 8.0,
         },
     ),
 )

@@ -41,8 +41,8 @@ PROFILES = {
     "full": {"epochs": 40},
 }
 entry = registry.ENTRIES["digits"]
-experiment = Experiment(model=speech.SpeechConfig.create(entry.options), synthetic_share=0.4)
-experiment = override(experiment, {"augmentation.speed": 0.2, "augmentation.noise_share": 0.3})
+experiment = Experiment(model=speech.SpeechConfig.create(entry.options), synthetic_share=0.5)
+experiment = override(experiment, {"augmentation.speed": 0.2, "augmentation.noise_share": 0.3, "average": 0.98})
 experiment = override(experiment, PROFILES[arguments.profile] | arguments.settings)
 print(experiment)
 

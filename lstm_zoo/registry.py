@@ -311,13 +311,15 @@ class ModelTable(list[ModelInfo]):
     def __rich__(self) -> Table | str:
         if not self:
             return "no model matches"
-        table = Table()
+        table = Table(show_lines=True)
         rows = [each.row() for each in self]
         for column in rows[0]:
             right = column in ("parameters", "file", "metric")
-            table.add_column(column, justify="right" if right else "left", no_wrap=column != "summary")
+            if column != "summary":  # which stands below the name: a terminal of 80 columns has no room beside it
+                table.add_column(column, justify="right" if right else "left", no_wrap=column != "name")
         for row in rows:
-            table.add_row(*row.values())
+            name, summary = row.pop("name"), row.pop("summary")
+            table.add_row(f"[bold]{name}[/]\n[dim]{summary}[/]", *row.values())
         return table
 
     def __repr__(self) -> str:

@@ -30,7 +30,7 @@ def write_card(
     """Markdown: what the model takes and gives, what it was trained and tested on, how good it is.
 
     Args:
-        figures: ``accuracy``, ``parameters``, ``seed``, ``minutes`` and the baselines, as the recipe measured them.
+        figures: ``accuracies`` by name, ``parameters``, ``seed`` and ``minutes``, as the recipe measured them.
         command: that trained the model and printed the figures.
         synthetic: share of each training epoch that was synthetic speech.
         generated: the data are the generated sounds of the smoke profile.

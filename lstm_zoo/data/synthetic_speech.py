@@ -112,7 +112,10 @@ def _speak(utterance: Utterance, folder: Path) -> bool:
 
     with tempfile.TemporaryDirectory() as scratch:
         wav = Path(scratch) / "spoken.wav"
-        run = subprocess.run(utterance.command(wav), capture_output=True, timeout=60)
+        try:
+            run = subprocess.run(utterance.command(wav), capture_output=True, timeout=60)
+        except subprocess.TimeoutExpired:  # some voices hang on some words
+            return False
         if run.returncode or not wav.is_file() or wav.stat().st_size < 1000:
             return False
         samples, _ = read_audio(wav, SAMPLE_RATE)

@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,15 +30,27 @@ FAILED = 2
 console = Console()
 messages = Console(stderr=True)
 
+# Ways to end that typer handles itself. Click's base of all errors of usage has no name in typer.
+_OWN_EXITS = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2])
+
 
 class _Commands(typer.core.TyperGroup):
-    """Turns errors that were raised on purpose into one line and exit status 2."""
+    """Turns errors into one line and exit status 2; ``$LSTM_ZOO_DEBUG`` shows the traceback of unexpected ones."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except LstmZooError as error:
             _complain(error)
+            raise typer.Exit(FAILED) from None
+        except (*_OWN_EXITS, BrokenPipeError):
+            raise
+        except Exception as error:
+            if os.environ.get("LSTM_ZOO_DEBUG"):
+                raise
+            first_line = next(iter(str(error).splitlines()), "no message")
+            text = f"unexpected {type(error).__name__}: {first_line} (LSTM_ZOO_DEBUG=1 shows the traceback)"
+            messages.print(escape(text), soft_wrap=True, highlight=False)
             raise typer.Exit(FAILED) from None
 
 
@@ -82,7 +96,9 @@ def list_command(
     task: Annotated[str | None, typer.Option(help="Only this task or family.")] = None,
     max_parameters: Annotated[int | None, typer.Option(help="At most so many weights.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Smallest TFLite file of at most so many bytes.")] = None,
-    streaming: Annotated[bool | None, typer.Option(help="Can, or cannot, take input in pieces.")] = None,
+    streaming: Annotated[
+        bool | None, typer.Option(help="Causal, or not: needs no sound that is still to come.")
+    ] = None,
     min_metric: Annotated[float | None, typer.Option(help="At least this accuracy, such as 0.92.")] = None,
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, as in the README.")] = False,
@@ -106,20 +122,20 @@ def info(name: Name, as_json: Json = False) -> None:
     if as_json:
         _print_json(found.as_dict() | {"card": found.card})
         return
-    facts = Table(show_header=False, title=name)
+    facts = Table(show_header=False, title=escape(name))
     for key, cell in found.row().items():
-        facts.add_row(key, cell)
+        facts.add_row(key, escape(cell))
     facts.add_row("task", found.entry.task)
     facts.add_row("input", f"PCM at {found.entry.sample_rate:,} Hz")
     facts.add_row("dataset", found.entry.dataset)
     if found.metric:
-        facts.add_row("measured on", found.metric.split)
+        facts.add_row("measured on", escape(found.metric.split))
         for baseline, value in found.metric.baselines.items():
-            facts.add_row(f"baseline: {baseline}", f"{value:.2%}")
+            facts.add_row(escape(f"baseline: {baseline}"), f"{value:.2%}")
     for note, text in (found.facts.notes if found.facts else {}).items():
-        facts.add_row(note, str(text))
+        facts.add_row(escape(note), escape(str(text)))
     for file, size in found.files.items():
-        facts.add_row(f"file: {file}", f"{size:,} bytes")
+        facts.add_row(escape(f"file: {file}"), f"{size:,} bytes")
     console.print(facts)
     console.print(Markdown(found.card or "This installation has no pretrained weights for it."))
 
@@ -132,18 +148,25 @@ def predict(
     name: Model,
     files: Annotated[list[Path], typer.Argument(help="wav, flac or ogg files of any length and rate.")],
     top: Annotated[int, typer.Option(min=1, help="Show this many words for each piece of sound.")] = 1,
+    hop: Annotated[float, typer.Option(min=0.01, help="Seconds from one window's start to the next one's.")] = 0.5,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out what is less probable.")] = 0.6,
+    every: Annotated[bool, typer.Option("--all", help="Show each window, whatever its probability.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say which words are in sound files, and when."""
-    with messages.status(f"loading {name}"):
+    """Say which words are in sound files, and when.
+
+    The model listens to windows of one second. Neighbouring windows with the same word are shown as one, with the
+    highest of their probabilities; where nothing reaches the threshold, the most probable is shown.
+    """
+    with messages.status(f"loading {escape(name)}"):
         model = _pretrained(name)
     documents = []
     with _progress(len(files)) as advance:
         for file in files:
-            document = _predict_file(model, file, top)
+            document = _predict_file(model, file, top, hop, threshold)
             documents.append(document)
             if not as_json:
-                _show_prediction(document)
+                _show_prediction(document, "detections" if every else "words")
             advance()
     if as_json:
         _print_json({"model": name, "files": documents})
@@ -151,22 +174,40 @@ def predict(
         raise typer.Exit(FAILED)
 
 
-def _predict_file(model: Any, file: Path, top: int) -> dict[str, Any]:
+def _predict_file(model: Any, file: Path, top: int, hop: float, threshold: float) -> dict[str, Any]:
     """What was heard in ``file``, or why it could not be read, as JSON values."""
     rate = model.config.front_end.sample_rate
     try:
         samples, original_rate = lstm_zoo.read_audio(file, rate)
-        detections = model.classify(samples, rate)
+        found = model.classify(samples, rate, hop=hop)
     except LstmZooError as error:
         _complain(error)
         return {"file": str(file), "error": str(error)}
+    detections = [_detection(each, model.labels, top) for each in found]
     return {
         "file": str(file),
         "seconds": round(len(samples) / rate, 3),
         "sample_rate": original_rate,
         "resampled_to": rate if original_rate != rate else None,
-        "detections": [_detection(each, model.labels, top) for each in detections],
+        "words": merge_windows(detections, threshold),
+        "detections": detections,
     }
+
+
+def merge_windows(detections: list[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
+    """Neighbouring windows with the same label as one, as probable as the most probable of them.
+
+    Those below ``threshold`` are left out, for a window across two words often resembles a third; where none
+    reaches it, the most probable one stays.
+    """
+    merged = []
+    for _, run in groupby(detections, key=itemgetter("label")):
+        windows = list(run)
+        best = max(windows, key=itemgetter("probability"))
+        span = {"start_seconds": windows[0]["start_seconds"], "end_seconds": windows[-1]["end_seconds"]}
+        merged.append(best | span)
+    sure = [each for each in merged if each["probability"] >= threshold]
+    return sure or [max(merged, key=itemgetter("probability"))]
 
 
 def _detection(detection: Any, labels: tuple[str, ...], top: int) -> dict[str, Any]:
@@ -181,17 +222,17 @@ def _detection(detection: Any, labels: tuple[str, ...], top: int) -> dict[str, A
     }
 
 
-def _show_prediction(document: dict[str, Any]) -> None:
+def _show_prediction(document: dict[str, Any], rows: str) -> None:
     if "error" in document:
         return
     table = Table("time", "word", "probability", "", title=f"{escape(document['file'])}, {document['seconds']:.2f} s")
     if document["resampled_to"]:
         table.caption = f"resampled from {document['sample_rate']:,} Hz to {document['resampled_to']:,} Hz"
-    for detection in document["detections"]:
+    for detection in document[rows]:
         time = f"{detection['start_seconds']:.2f} to {detection['end_seconds']:.2f} s"
         for each in detection["top"]:
             bar = ProgressBar(total=1.0, completed=each["probability"], width=20)
-            table.add_row(time, each["label"], f"{each['probability']:.1%}", bar)
+            table.add_row(time, escape(each["label"]), f"{each['probability']:.1%}", bar)
             time = ""
     console.print(table)
 
@@ -217,20 +258,22 @@ def export(
     samples: Annotated[int | None, typer.Option(help="Length of the input; one second without it.")] = None,
 ) -> None:
     """Write a model as a TFLite file or SavedModel, replay it, and certify that it gives the same answers."""
-    with messages.status(f"exporting {name} to {path}"):
+    with messages.status(f"exporting {escape(name)} to {escape(str(path))}"):
         certificate = lstm_zoo.export(_pretrained(name), path, quantize=quantize, profile=profile, samples=samples)
     console.print(certificate)
 
 
-@app.command(epilog="Examples: lstm-zoo verify speech; lstm-zoo verify speech.tflite")
+@app.command(epilog="Examples: lstm-zoo verify speech; lstm-zoo verify speech.tflite; lstm-zoo verify ./saved_model")
 def verify(
-    targets: Annotated[list[str], typer.Argument(help="Names of models, artefact folders, or .tflite files.")],
+    targets: Annotated[
+        list[str], typer.Argument(help="Names of models, artefact folders, or exported files and folders.")
+    ],
 ) -> None:
     """Hash files again and replay stored inputs: does everything still give the answers it gave when it was made?"""
     failed = False
     for target in targets:
         try:
-            with messages.status(f"verifying {target}"):
+            with messages.status(f"verifying {escape(target)}"):
                 found = _verify(target)
             console.print(f"[green]ok[/] {escape(target)}: {found}")
         except LstmZooError as error:
@@ -242,12 +285,10 @@ def verify(
 
 def _verify(target: str) -> str:
     from lstm_zoo import artifact, registry
+    from lstm_zoo.exporters import certificate
 
-    path = Path(target)
-    if path.suffix == ".tflite":
-        from lstm_zoo.exporters import certificate
-
-        checked = certificate.verify(path)
+    if _is_exported(Path(target)) and target not in registry.ENTRIES:
+        checked = certificate.verify(Path(target))
         return f"answers as certified, largest difference {checked.largest_difference:.2g}"
     folder = registry.pretrained_folder(target)
     _start_tensorflow()
@@ -256,6 +297,12 @@ def _verify(target: str) -> str:
         f"{found.files} files as in the manifest, golden output reproduced (largest difference "
         f"{found.largest_difference:.2g}), {len(found.certificates)} TFLite files answer as certified"
     )
+
+
+def _is_exported(path: Path) -> bool:
+    from lstm_zoo.exporters import certificate
+
+    return path.suffix == ".tflite" or (bool(path.name) and certificate.certificate_path(path).is_file())
 
 
 # === Data, doctor, demo ===
@@ -270,17 +317,18 @@ def data(
     from lstm_zoo.data import sources
 
     if name is None:
-        table = Table("dataset", "licence", "size", Column("found in", overflow="fold"))
+        table = Table("dataset", "licence", "size", "checksum", Column("found in", overflow="fold"))
         for each in sources.SOURCES.values():
             found = sources.locate(each.name, directory)
+            checksum = "sha256" if each.sha256 else "no checksum published"
             where = escape(str(found)) if found else f"not on this machine; to fetch it: lstm-zoo data {each.name}"
-            table.add_row(each.name, each.licence, f"{each.megabytes:,} MB", where)
+            table.add_row(each.name, each.licence, f"{each.megabytes:,} MB", checksum, where)
         console.print(table)
         return
     if name not in sources.SOURCES:
         raise UnknownNameError("dataset", name, sources.SOURCES)
     place = sources.find(name, directory)
-    with messages.status(f"reading {place}"):
+    with messages.status(f"reading {escape(str(place))}"):
         dataset = importlib.import_module(f"lstm_zoo.data.{name}").load(directory)
     console.print(f"found in {escape(str(place))}")
     console.print(dataset.summary())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Self, TypeVar
 
 import pydantic
@@ -63,7 +64,7 @@ def override(config: ConfigT, settings: dict[str, Any]) -> ConfigT:
     fields = _leaves(config)
     values = config.model_dump()
     for name, value in settings.items():
-        matches = [path for path in fields if path == name or path.endswith(f".{name}")]
+        matches = [path for path in fields if is_given(path, [name])]
         if name not in matches and len(matches) != 1:
             raise UnknownNameError("setting", name, matches or fields)
         *parents, leaf = (name if name in matches else matches[0]).split(".")
@@ -72,6 +73,11 @@ def override(config: ConfigT, settings: dict[str, Any]) -> ConfigT:
             target = target[parent]
         target[leaf] = value
     return config.create(values)
+
+
+def is_given(path: str, settings: Iterable[str]) -> bool:
+    """Whether the field at ``path`` is among ``settings``, by its full or its short name, as in :func:`override`."""
+    return any(path == name or path.endswith(f".{name}") for name in settings)
 
 
 def _leaves(config: Config, prefix: str = "") -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 from pydantic import Field
 
 from lstm_zoo.config import Config
@@ -31,6 +33,13 @@ class Experiment(Config):
     synthetic_share: float = Field(0.3, ge=0.0, lt=1.0, description="share of synthetic speech, where it is used")
 
 
+class Record(Config):
+    """What a run's folder says of it: its settings, and a fingerprint of the clips that it is trained on."""
+
+    experiment: Experiment
+    training_data: str
+
+
 def run(
     build: Callable[[], keras.Model],
     experiment: Experiment,
@@ -42,16 +51,17 @@ def run(
     """Build a model and train it on ``dataset`` as ``experiment`` says.
 
     A run that was killed goes on where it was (see :func:`lstm_zoo.training.train`), and one that was finished with
-    the same settings is read back from ``folder``. With other settings it starts anew.
+    the same settings and data is read back from ``folder``. With others it starts anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, weights = folder / "experiment.json", folder / "model.weights.h5"
+    present = Record(experiment=experiment, training_data=_fingerprint(dataset.training, synthetic))
     keras.utils.set_random_seed(experiment.training.seed)
     model = build()
-    if not _is_of(record, experiment):
+    if _read_record(record) != present:
         weights.unlink(missing_ok=True)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        record.write_text(experiment.model_dump_json(indent=1))
+        record.write_text(present.model_dump_json(indent=1))
     if weights.exists():
         model.load_weights(weights)
         return model
@@ -71,12 +81,21 @@ def run(
     return model
 
 
-def _is_of(record: Path, experiment: Experiment) -> bool:
-    """Whether a run's record is of these settings; ones that an older version did not have count as their defaults."""
+def _read_record(path: Path) -> Record | None:
+    """``None`` where there is none that can be read; settings that an older version did not have get their defaults."""
     try:
-        return Experiment.model_validate_json(record.read_text()) == experiment
+        return Record.model_validate_json(path.read_text())
     except (OSError, ValueError):
-        return False
+        return None
+
+
+def _fingerprint(*splits: AudioSplit | None) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        if split is not None:
+            digest.update(np.ascontiguousarray(split.audio))
+            digest.update(np.ascontiguousarray(split.labels))
+    return digest.hexdigest()
 
 
 def minutes(folder: Path) -> float:

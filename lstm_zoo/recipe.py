@@ -9,12 +9,13 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.errors import LstmZooError
 
 PROFILES = {
-    "smoke": "seconds, on generated data",
+    "smoke": "a minute, on generated data",
     "quick": "minutes, on a laptop",
     "full": "what made the shipped weights",
 }
@@ -39,25 +40,37 @@ class Arguments:
         return self.profile == "smoke"
 
 
-def recipe_arguments(names: list[str], description: str) -> Arguments:
-    """Read a recipe's command line; in a notebook, which has none, ``$LSTM_ZOO_PROFILE`` chooses the profile."""
+def recipe_arguments(names: list[str], description: str, *, tunable: bool = True) -> Arguments:
+    """Read a recipe's command line; in a notebook, which has none, ``$LSTM_ZOO_PROFILE`` chooses the profile.
+
+    From then on a :class:`LstmZooError` ends the script with one line and exit status 1 (``$LSTM_ZOO_DEBUG`` shows the
+    traceback); arguments that are not valid end it with exit status 2, before any folder is made.
+
+    Args:
+        names: the models that the recipe trains, the default first.
+        tunable: whether the recipe can search hyper-parameters, and has the options for it.
+    """
     parser = argparse.ArgumentParser(description=description)
     profile = os.environ.get("LSTM_ZOO_PROFILE", "smoke")
     explained = "; ".join(f"{name}: {meaning}" for name, meaning in PROFILES.items())
     parser.add_argument("--name", choices=names, default=names[0], help=f"the model to train (default: {names[0]})")
     parser.add_argument("--profile", choices=PROFILES, default=profile, help=f"{explained} (default: {profile})")
-    parser.add_argument("--data", type=Path, help="the dataset: a folder or an archive")
+    parser.add_argument("--data", type=_existing, help="the dataset: a folder or an archive")
     parser.add_argument("--synthetic", type=Path, help="folder of synthetic training clips; made where there is none")
-    parser.add_argument("--tune", type=int, default=0, metavar="TRIALS", help="search hyper-parameters first")
-    parser.add_argument("--size-limit", type=int, default=2_000_000, help="largest TFLite file of a trial, in bytes")
+    parser.set_defaults(tune=0, size_limit=2_000_000)
+    if tunable:
+        parser.add_argument("--tune", type=int, metavar="TRIALS", help="search hyper-parameters first")
+        parser.add_argument("--size-limit", type=int, help="largest TFLite file of a trial, in bytes")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME-PROFILE-SEED)")
-    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="settings to change, such as epochs=5")
+    parser.add_argument("settings", nargs="*", type=_setting, metavar="NAME=VALUE", help="such as epochs=5")
     in_notebook = "ipykernel" in sys.modules
     given = vars(parser.parse_args([] if in_notebook else None))
-    given["settings"] = dict(map(_setting, given["settings"]))
+    given["settings"] = dict(given["settings"])
     seed = next((value for name, value in given["settings"].items() if name.endswith("seed")), 0)
     given["out"] = given["out"] or Path("runs", f"{given['name']}-{given['profile']}-{seed}")
     given["out"].mkdir(parents=True, exist_ok=True)
+    if not in_notebook:
+        sys.excepthook = _show_error
     return Arguments(**given, command="the notebook of this recipe" if in_notebook else _command(given))
 
 
@@ -73,8 +86,23 @@ def _setting(text: str) -> tuple[str, Any]:
     """``"epochs=5"`` to ``("epochs", 5)``; a value that is not JSON is text."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise InvalidInputError(f"{text!r}: expected NAME=VALUE, such as epochs=5")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE, such as epochs=5")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
+
+
+def _existing(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text} does not exist")
+    return path
+
+
+def _show_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """What ``sys.excepthook`` does, but one line for an error that says all there is to say."""
+    if issubclass(kind, LstmZooError) and not os.environ.get("LSTM_ZOO_DEBUG"):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from lstm_zoo import artifact
@@ -141,7 +142,8 @@ def get(name_or_folder: str | Path, weights: str | None = "pretrained", **overri
     Args:
         name_or_folder: a name of :func:`list_models`, or an artefact folder.
         weights: ``"pretrained"``, or None for freshly initialised weights.
-        overrides: fields of the configuration to change, such as ``units=64``; they need ``weights=None``.
+        overrides: fields of the configuration to change, such as ``units=64``, or
+            ``front_end={"mel_bins": 32}``, which leaves the other fields of ``front_end``; they need ``weights=None``.
 
     Raises:
         UnknownNameError: no such model; says what is nearest and what exists.
@@ -184,8 +186,18 @@ def pretrained_folder(name_or_folder: str | Path) -> Path:
 
 def _fresh(family: str, options: dict[str, Any], overrides: dict[str, Any]) -> keras.Model:
     module = family_module(family)
-    model: keras.Model = module.build(module.CONFIG.create({**options, **overrides}))
+    model: keras.Model = module.build(module.CONFIG.create(_merged(options, overrides)))
     return model
+
+
+def _merged(options: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """``options`` with ``overrides``, of which nested ones change single fields too."""
+    nested = {
+        name: _merged(options[name], value)
+        for name, value in overrides.items()
+        if isinstance(value, dict) and isinstance(options.get(name), dict)
+    }
+    return options | overrides | nested
 
 
 def _is_folder(name_or_folder: str | Path) -> bool:
@@ -312,7 +324,7 @@ class ModelTable(list[ModelInfo]):
         if not self:
             return "no model matches"
         table = Table(show_lines=True)
-        rows = [each.row() for each in self]
+        rows = [{column: escape_markup(cell) for column, cell in each.row().items()} for each in self]
         for column in rows[0]:
             right = column in ("parameters", "file", "metric")
             if column != "summary":  # which stands below the name: a terminal of 80 columns has no room beside it
@@ -361,7 +373,7 @@ def list_models(
         task: a task ("keyword spotting") or a family ("speech").
         max_parameters: at most so many weights.
         max_bytes: its smallest TFLite file has at most so many bytes.
-        streaming: whether the model can take its input in pieces as it comes.
+        streaming: whether the model is causal: needs no sound that is still to come.
         min_metric: at least this value of the model's metric, such as 0.92 for 92 % accuracy.
 
     Raises:

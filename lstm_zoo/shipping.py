@@ -51,8 +51,7 @@ def write_card(
         *_caveats(entry, sizes["training"], synthetic),
         "## Figures",
         "\n".join(["| on the test clips | accuracy |", "|---|---|", *rows]),
-        f"{figures['parameters']:,} parameters; seed {figures['seed']}; trained in {figures['minutes']:.0f} minutes on "
-        "one shared core by",
+        f"{figures['parameters']:,} parameters; seed {figures['seed']}; trained in {figures['minutes']:.0f} minutes by",
         f"```\n{command}\n```",
         f"![What was said, and what was heard, on the test clips]({PICTURE})",
     ]
@@ -88,12 +87,14 @@ def ship(folder: Path, model: keras.Model, entry: Entry, dataset: AudioDataset, 
         export(model, folder / name, quantize=quantize, check_inputs=clips)
     export(model, folder / "saved_model", check_inputs=clips[:64])
     accuracies = dict(figures["accuracies"])
-    metric = {"name": "accuracy", "value": accuracies.pop(entry.name), "split": "testing", "baselines": accuracies}
+    metric = {"name": "accuracy", "value": accuracies.pop(entry.name), "split": "testing"}
+    own = {name: f"{value:.2%}" for name, value in accuracies.items() if name.startswith(entry.name)}
+    metric["baselines"] = {name: value for name, value in accuracies.items() if name not in own}
     return artifact.write(
         folder / "artifact" / entry.name,
         model,
         name=entry.name,
-        facts={"streaming": model.config.streaming, "metric": metric},
+        facts={"streaming": model.config.streaming, "metric": metric, "notes": own},
         card=model.card,
         golden_input=clips[:1],
         files={file: folder / file for name in names for file in (name, f"{name}.json")} | {PICTURE: folder / PICTURE},

@@ -8,7 +8,7 @@
 # python recipes/speech.py                                        # smoke: generated sounds, a minute
 # python recipes/speech.py --profile quick --data DIR             # a quarter of an hour on a laptop
 # python recipes/speech.py --profile full --data DIR seed=1       # as the shipped weights were made
-# python recipes/speech.py --name speech_tiny --tune 20 --data DIR epochs=50 units=64
+# python recipes/speech.py --name speech_tiny --profile quick --tune 20 --data DIR epochs=50
 # ```
 #
 # Any setting can be changed by its name (`epochs=5`, `model.units=64`). A run that was killed goes on where it was
@@ -21,7 +21,7 @@ import json
 from rich import print
 
 from lstm_zoo import artifact, registry
-from lstm_zoo.config import override
+from lstm_zoo.config import is_given, override
 from lstm_zoo.data import small, speech_commands, synthetic_speech
 from lstm_zoo.evaluation import evaluate
 from lstm_zoo.experiment import Experiment, measure, minutes, run
@@ -80,22 +80,25 @@ figure
 
 # %% [markdown]
 # ## Tune
-# Batch size, epochs and the front end are parameters like any other. A trial whose exported file would be larger
-# than `--size-limit` is refused before it is trained; one that crashes is counted as failed and the search goes on;
-# a search that was killed is continued. Trials are compared on the validation clips, never on the test clips.
+# Batch size, epochs and the front end are parameters like any other; what the command line sets stays as it is. A
+# trial whose exported file would be larger than `--size-limit` is refused before it is trained; one that crashes is
+# counted as failed and the search goes on; a search that was killed is continued. Trials are compared on the
+# validation clips, never on the test clips.
 
 
 # %%
 def score(settings, trial_folder):
     """Validation accuracy of one trial."""
     trial = override(experiment, settings)
-    refuse_larger(speech.build(trial.model), arguments.size_limit)
+    refuse_larger(speech.build(trial.model), size_limit)
     model = run(lambda: speech.build(trial.model), trial, dataset, trial_folder, synthetic, verbose=0)
     return evaluate(model, dataset, "validation").accuracy
 
 
+size_limit = min(arguments.size_limit, 80_000) if arguments.name == "speech_tiny" else arguments.size_limit
+space = {name: values for name, values in speech.SEARCH_SPACE.items() if not is_given(name, arguments.settings)}
 if arguments.tune and not is_yardstick:
-    results = search(speech.SEARCH_SPACE, score, folder / "tuning", trials=arguments.tune)
+    results = search(space, score, folder / "tuning", trials=arguments.tune)
     print(results)
     experiment = override(experiment, results[0].settings)
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import lstm_zoo
 from lstm_zoo import cli, demo, doctor, registry
 from lstm_zoo.data import small
+from lstm_zoo.exporters import certificate
 
 
 @pytest.fixture(autouse=True)
@@ -113,12 +115,46 @@ def test_predict_agrees_with_the_model(shipped: Path, tmp_path: Path) -> None:
 
 
 def test_predict_prints_a_table_and_says_when_it_resampled(shipped: Path, tmp_path: Path) -> None:
-    out, _ = run("predict", "speech", tone(tmp_path / "a.wav", 1.6, 22_050))
+    out, _ = run("predict", "speech", tone(tmp_path / "a.wav", 1.6, 22_050), "--all")
     assert "resampled from 22,050 Hz to 16,000 Hz" in out
     assert "0.50 to 1.50 s" in out
     assert any(label in out for label in registry.KEYWORD_LABELS)
     assert "%" in out
     assert "resampled" not in run("predict", "speech", tone(tmp_path / "b.wav", 1.0, 16_000))[0]
+
+
+def heard(*pairs: tuple[str, float]) -> list[dict[str, Any]]:
+    """Detections, half a second apart."""
+    return [
+        {"start_seconds": at / 2, "end_seconds": at / 2 + 1, "label": label, "probability": probability}
+        for at, (label, probability) in enumerate(pairs)
+    ]
+
+
+def test_neighbouring_windows_with_the_same_word_are_one() -> None:
+    windows = heard(("yes", 0.7), ("yes", 0.9), ("yes", 0.3), ("right", 0.54), ("stop", 0.8), ("yes", 0.6))
+    merged = cli.merge_windows(windows, 0.6)
+    assert [tuple(each.values()) for each in merged] == [
+        (0.0, 2.0, "yes", 0.9),
+        (2.0, 3.0, "stop", 0.8),
+        (2.5, 3.5, "yes", 0.6),
+    ]
+    assert windows[0]["probability"] == 0.7, "what was given is left as it is"
+
+
+def test_the_most_probable_word_is_kept_where_none_is_sure() -> None:
+    merged = cli.merge_windows(heard(("yes", 0.2), ("no", 0.4), ("up", 0.3)), 0.6)
+    assert [each["label"] for each in merged] == ["no"]
+
+
+def test_predict_shows_words_or_all_windows(shipped: Path, tmp_path: Path) -> None:
+    file = tone(tmp_path / "a.wav", 3.0, 16_000)
+    (document,) = json.loads(run("predict", "speech", file, "--json", "--hop", 0.25, "--threshold", 0)[0])["files"]
+    assert [each["start_seconds"] for each in document["detections"]] == [at / 4 for at in range(9)]
+    assert document["words"] == cli.merge_windows(document["detections"], 0.0)
+    assert len(document["words"]) < 9, "a steady tone does not change from window to window"
+    assert "0.25 to 1.25 s" in run("predict", "speech", file, "--hop", 0.25, "--all")[0]
+    assert "0.25 to 1.25 s" not in run("predict", "speech", file, "--hop", 0.25)[0]
 
 
 def test_predict_goes_on_after_a_bad_file(shipped: Path, tmp_path: Path) -> None:
@@ -147,6 +183,10 @@ def test_predict_goes_on_after_a_bad_file(shipped: Path, tmp_path: Path) -> None
         (["data", "speech_command"], "did you mean 'speech_commands'"),
         (["data", "speech_commands", "--directory", "/nonexistent"], "/nonexistent"),
         (["predict", "./nothing", "x.wav"], "not an artefact folder"),
+        (["predict", "[/x]", "x.wav"], "[/x]"),
+        (["verify", "[/x]"], "[/x]"),
+        (["export", "[/x]", "[/y]"], "[/x]"),
+        (["verify", "."], "'.'"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], message: str) -> None:
@@ -155,6 +195,25 @@ def test_errors_are_one_line(arguments: list[str], message: str) -> None:
     assert message in err
     assert err.startswith("error: ")
     assert len(err.strip().splitlines()) == 1
+
+
+def test_the_unexpected_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("no [/x] here\nat all")
+
+    monkeypatch.setattr(lstm_zoo, "list_models", fail)
+    monkeypatch.delenv("LSTM_ZOO_DEBUG", raising=False)
+    out, err = run("list", status=2)
+    assert out == ""
+    assert err == "unexpected ValueError: no [/x] here (LSTM_ZOO_DEBUG=1 shows the traceback)\n"
+    monkeypatch.setenv("LSTM_ZOO_DEBUG", "1")
+    with pytest.raises(ValueError, match="at all"):
+        CliRunner().invoke(cli.app, ["list"], catch_exceptions=False)
+
+
+def test_wrong_usage_is_left_to_typer() -> None:
+    for arguments in (["dance"], ["list", "--max-bytes", "many"], ["predict", "speech"]):
+        assert "Usage:" in run(*arguments, status=2)[1]
 
 
 def test_no_traceback_in_a_real_process() -> None:
@@ -192,6 +251,30 @@ def test_export_then_verify(shipped: Path, tmp_path: Path) -> None:
     assert "digits" in out, "the second target is verified although the first failed"
 
 
+def test_verify_takes_whatever_has_a_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    verified = []
+
+    def verify(path: Path) -> SimpleNamespace:
+        verified.append(path)
+        return SimpleNamespace(largest_difference=1e-7)
+
+    monkeypatch.setattr(certificate, "verify", verify)
+    monkeypatch.chdir(tmp_path)
+    for name in ("sm", "spoken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "sm.json").touch()
+    for target in ("sm", "sm/", tmp_path / "sm"):
+        assert "answers as certified" in run("verify", target)[0]
+    run("verify", "./spoken", status=2)
+    assert verified == [Path("sm"), Path("sm"), tmp_path / "sm"]
+
+
+def test_names_of_models_win_over_certificates(shipped: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits.json").touch()
+    assert "as in the manifest" in run("verify", "digits")[0]
+
+
 def test_export_refuses_what_does_not_exist(shipped: Path, tmp_path: Path) -> None:
     _, err = run("export", "digits", tmp_path / "x.tflite", "--quantize", "int3", status=2)
     assert "int3" in err
@@ -220,6 +303,7 @@ def test_data_lists_and_summarises(tmp_path: Path) -> None:
     out, _ = run("data", "--directory", tmp_path)
     assert str(tmp_path / "fsdd") in out
     assert "lstm-zoo data speech_commands" in out
+    assert out.count("no checksum published") == 1, "the digits' publisher states none"
     out, _ = run("data", "fsdd", "--directory", tmp_path)
     assert "seven" in out
     assert "training" in out

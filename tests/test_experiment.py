@@ -7,7 +7,7 @@ import tones
 from lstm_zoo import experiment as module
 from lstm_zoo import training
 from lstm_zoo.config import override
-from lstm_zoo.experiment import Experiment, measure, minutes, run
+from lstm_zoo.experiment import Experiment, Record, measure, minutes, run
 from lstm_zoo.frontends.audio import LogMelSpectrogram
 
 SETTINGS = tones.experiment(epochs=2)
@@ -39,7 +39,7 @@ def test_finished_run_is_read_back(finished, monkeypatch):
 
 def test_run_leaves_its_record(finished):
     folder, model = finished
-    assert Experiment.model_validate_json((folder / "experiment.json").read_text()) == SETTINGS
+    assert Record.model_validate_json((folder / "experiment.json").read_text()).experiment == SETTINGS
     assert sorted(path.name for path in folder.iterdir()) == ["experiment.json", "history.csv", "model.weights.h5"]
     assert 0 < minutes(folder) < 1
     fresh = tones.network()

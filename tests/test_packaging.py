@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -50,15 +51,20 @@ def copy_sources(target: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """What the wheel holds that is made, as pip makes it, from an unpacked sdist."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, made as pip makes it: from an unpacked sdist."""
     folder = tmp_path_factory.mktemp("packaging")
     (folder / "sources").mkdir()
     sdist = build(copy_sources(folder / "sources"), "sdist", folder / "dist")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "unpacked", filter="data")
     [unpacked] = (folder / "unpacked").iterdir()
-    with zipfile.ZipFile(build(unpacked, "wheel", folder / "dist")) as archive:
+    return build(unpacked, "wheel", folder / "dist")
+
+
+@pytest.fixture(scope="module")
+def wheel_names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
         return {name for name in archive.namelist() if not name.endswith("/")}
 
 
@@ -85,11 +91,49 @@ def test_wheel_holds_nothing_else(wheel_names: set[str]):
     assert any(name.endswith("licenses/LICENSE") for name in others)
 
 
+# What a new user does first, in a process that has the unzipped wheel and no network.
+FIRST_USE = """
+import socket
+
+def refuse(*_):
+    raise AssertionError("the network is not needed")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+import numpy as np
+import lstm_zoo
+from lstm_zoo import registry
+model = lstm_zoo.get("speech")
+print(lstm_zoo.__file__)
+print(registry.pretrained_folder("speech"))
+print([each.label for each in model.classify(np.zeros(16_000, "float32"), 16_000)])
+"""
+
+
+def test_wheel_works_by_itself(wheel: Path, tmp_path: Path):
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", FIRST_USE],
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    package = site / "lstm_zoo"
+    expected = [str(package / "__init__.py"), str(package / "saved_models" / "speech"), "['silence']"]
+    assert result.stdout.splitlines()[-3:] == expected
+
+
 def test_setup_py_is_thin():
     source = (ROOT / "setup.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 30
-    imported = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
-    assert imported <= {"pathlib", "setuptools"}, "setup.py runs before any dependency is installed"
+    nodes = list(ast.walk(ast.parse(source)))
+    imported = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert imported <= {"json", "pathlib", "setuptools"}, "setup.py runs before any dependency is installed"
 
 
 def test_readme_teaches_words_that_exist():

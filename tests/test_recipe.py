@@ -2,12 +2,12 @@
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lstm_zoo.errors import InvalidInputError
 from lstm_zoo.recipe import PROFILES, Arguments, recipe_arguments
 
 
@@ -15,12 +15,15 @@ from lstm_zoo.recipe import PROFILES, Arguments, recipe_arguments
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSTM_ZOO_PROFILE", raising=False)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # restored after each test
+    for name in ("d", "DATA"):
+        (tmp_path / name).mkdir()
     return tmp_path
 
 
-def given(monkeypatch, line: str) -> Arguments:
+def given(monkeypatch, line: str, **options) -> Arguments:
     monkeypatch.setattr(sys, "argv", ["/somewhere/recipes/speech.py", *shlex.split(line)])
-    return recipe_arguments(["speech", "speech_tiny"], "Train a keyword spotter.")
+    return recipe_arguments(["speech", "speech_tiny"], "Train a keyword spotter.", **options)
 
 
 def test_defaults_run_in_seconds_without_data(monkeypatch, folder):
@@ -58,22 +61,50 @@ def test_settings_are_json_or_text(monkeypatch):
     }
 
 
-def test_setting_without_a_value_is_refused(monkeypatch):
-    with pytest.raises(InvalidInputError, match="'epochs': expected NAME=VALUE, such as epochs=5"):
-        given(monkeypatch, "epochs")
-
-
 @pytest.mark.parametrize("setting", ["seed=3", "training.seed=3"])
 def test_each_seed_has_its_own_folder(monkeypatch, setting):
     assert given(monkeypatch, f"--profile quick {setting}").out == Path("runs/speech-quick-3")
 
 
-@pytest.mark.parametrize("line", ["--name dance", "--profile huge", "--tune many"])
-def test_what_does_not_exist_is_refused(monkeypatch, capsys, line):
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--name dance", "dance"),
+        ("--profile huge", "huge"),
+        ("--tune many", "many"),
+        ("--data /nonexistent", "/nonexistent does not exist"),
+        ("epochs", "'epochs': expected NAME=VALUE, such as epochs=5"),
+    ],
+)
+def test_what_does_not_exist_is_refused(monkeypatch, capsys, folder, line, message):
     with pytest.raises(SystemExit) as caught:
         given(monkeypatch, line)
     assert caught.value.code == 2
-    assert "error" in capsys.readouterr().err
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "runs").exists()
+
+
+def test_search_is_offered_only_where_there_is_one(monkeypatch, capsys):
+    assert given(monkeypatch, "", tunable=False).tune == 0
+    for line in ("--tune 3", "--size-limit 80000"):
+        with pytest.raises(SystemExit):
+            given(monkeypatch, line, tunable=False)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "debug", "lines"),
+    [("DataError('no clips')", "", 1), ("DataError('no clips')", "1", 2), ("KeyError('no clips')", "", 2)],
+)
+def test_errors_raised_on_purpose_are_one_line(folder, monkeypatch, error, debug, lines):
+    monkeypatch.setenv("LSTM_ZOO_DEBUG", debug)
+    code = "from lstm_zoo.recipe import *; from lstm_zoo.errors import *; recipe_arguments(['speech'], ''); raise "
+    done = subprocess.run([sys.executable, "-c", code + error], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert ("Traceback" in done.stderr) == (lines > 1)
+    if lines == 1:
+        assert done.stderr == "error: no clips\n"
+    assert "no clips" in done.stderr
 
 
 def test_help_names_profiles_and_models(monkeypatch, capsys):
@@ -87,9 +118,11 @@ def test_help_names_profiles_and_models(monkeypatch, capsys):
 def test_notebooks_take_the_profile_from_the_environment(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     monkeypatch.setenv("LSTM_ZOO_PROFILE", "quick")
+    before = sys.excepthook
     arguments = given(monkeypatch, "-f kernel.json")  # what a kernel is started with
     assert arguments.profile == "quick"
     assert "notebook" in arguments.command
+    assert sys.excepthook is before
 
 
 def test_command_repeats_the_run_elsewhere(monkeypatch, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,15 @@ def test_entry_gives_probabilities(name: str) -> None:
 
 def test_fresh_weights_are_of_the_model_asked_for() -> None:
     assert lstm_zoo.get("speech", weights=None, units=7, convolutions=TINY["speech"]["convolutions"]).config.units == 7
+
+
+def test_nested_overrides_change_single_fields(shipped: Path) -> None:
+    expected = lstm_zoo.get("digits", weights=None).config.front_end
+    for source in ("digits", shipped / "digits"):
+        found = lstm_zoo.get(source, weights=None, front_end={"mel_bins": 32}).config.front_end
+        assert found == expected.replace(mel_bins=32)
+        assert found.sample_rate == 8_000
+    assert "mel_bins" not in registry.ENTRIES["digits"].options["front_end"], "the entry is left as it is"
 
 
 def test_pretrained_by_name_and_by_folder(shipped: Path) -> None:
@@ -136,6 +146,13 @@ def test_table_shows_itself(shipped: Path) -> None:
         assert "90.00% accuracy" in text
     assert models._repr_html_().count("<tr>") == 1 + len(ENTRIES)
     assert repr(lstm_zoo.list_models(max_parameters=0)) == "no model matches"
+
+
+def test_table_shows_markup_as_text() -> None:
+    chosen = dataclasses.replace(registry.ENTRIES["speech"], name="[/x]", summary="from [bold] to [/y]")
+    text = repr(registry.ModelTable([registry.ModelInfo(chosen)]))
+    assert "[/x]" in text
+    assert "from [bold] to [/y]" in text
 
 
 def test_info(shipped: Path) -> None:

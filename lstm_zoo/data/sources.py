@@ -34,7 +34,8 @@ class Source:
     """A dataset as its publisher gives it.
 
     ``markers`` are patterns of which an unpacked copy has at least one; ``folders`` and ``archives`` are patterns of
-    names that a copy goes by. ``sha256`` is ``None`` where the publisher states none.
+    names that a copy goes by. ``sha256`` is ``None`` where the publisher states none: such a download is taken as it comes, and only what cannot
+    be read as an archive is refused.
     """
 
     name: str
@@ -194,7 +195,7 @@ def _check_sha256(archive: Path, expected: str | None) -> None:
 
 
 def _download(source: Source) -> Path:
-    """Into a temporary file beside the target, renamed when it is complete and its checksum is right."""
+    """Into a temporary file beside the target, renamed when it is complete and its checksum, if known, is right."""
     import pooch
     import requests
 

@@ -44,7 +44,8 @@ def load(
     """The 12-class dataset, its splits by speaker.
 
     The splits are those of ``validation_list.txt`` and ``testing_list.txt``; a copy without them is split by
-    :func:`official_split`, 10 % each. Clips are padded with zeros or cropped at their end.
+    :func:`official_split`, 10 % each. Shorter clips stand in the middle between zeros, of longer
+    ones the middle is kept.
 
     Args:
         directory: see :func:`lstm_zoo.data.sources.find`; ``None`` looks on this machine, then downloads (2.4 GB).
@@ -213,7 +214,7 @@ def _read_clips(files: Files, names: Iterable[str], samples: int) -> np.ndarray:
     rows = {name: row for row, name in enumerate(names)}
     audio = np.zeros((len(rows), samples), np.int16)
     for name, content in files.read(rows):
-        audio[rows[name]] = fit(_decode(content, name, files), samples)
+        audio[rows[name]] = fit(_decode(content, name, files), samples, centre=True)
     return audio
 
 

@@ -24,7 +24,7 @@ import soundfile
 import typer
 
 from lstm_zoo.data.audio_files import read_audio
-from lstm_zoo.errors import DataError, MissingExtraError
+from lstm_zoo.errors import DataError, LstmZooError, MissingExtraError
 
 SAMPLE_RATE = 16_000
 CLIP_SAMPLES = 16_000
@@ -148,14 +148,19 @@ def generate(folder: Path, words: list[str], clips_per_word: int = 200, seed: in
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="A new folder for the clips.")],
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="A new folder for the clips.")],
     clips_per_word: Annotated[int, typer.Option(help="Clips of each word.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the draw of voices.")] = 0,
 ) -> None:
     """Speak the Speech Commands vocabulary with the text-to-speech programs of this machine."""
     from lstm_zoo.data.speech_commands import KEYWORDS, OTHER_WORDS
 
-    print(f"{generate(folder, [*KEYWORDS, *OTHER_WORDS], clips_per_word, seed):,} clips in {folder}")
+    try:
+        count = generate(folder, [*KEYWORDS, *OTHER_WORDS], clips_per_word, seed)
+    except LstmZooError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    print(f"{count:,} clips in {folder}")
 
 
 if __name__ == "__main__":

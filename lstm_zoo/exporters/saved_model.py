@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.errors import ExportError, InvalidInputError
+from lstm_zoo.exporters.failures import refused_by
 from lstm_zoo.exporters.hoisted_loop import without_cudnn
 
 SIGNATURE = "serving_default"
@@ -29,7 +30,11 @@ def save(model: keras.Model, folder: Path) -> None:
 
 
 def trace(model: keras.Model, folder: Path, shape: Sequence[int | None]) -> None:
-    """Write a SavedModel whose signature takes ``shape``; the model is traced as it stands at this moment."""
+    """Write a SavedModel whose signature takes ``shape``; the model is traced as it stands at this moment.
+
+    Raises:
+        ExportError: the model does not take ``shape``, or the folder could not be written.
+    """
     name, output = single_input(model).name, model.output_names[0]
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape, tf.float32, name=name)])
@@ -39,7 +44,12 @@ def trace(model: keras.Model, folder: Path, shape: Sequence[int | None]) -> None
     # The variables alone: an ExportArchive that tracks the model traces it once more, for its own open shape.
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
+    with refused_by(model, tuple(shape)):
+        traced = serve.get_concrete_function()
+    try:
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: traced})
+    except (tf.errors.OpError, OSError) as error:  # a full disk is whichever of the two TensorFlow makes of it
+        raise ExportError(f"{folder} could not be written: {getattr(error, 'message', error)}") from error
 
 
 def single_input(model: keras.Model) -> Any:

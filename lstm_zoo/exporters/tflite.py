@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.exporters.failures import scratch_folder
 from lstm_zoo.exporters.processes import run_python
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def convert(model: keras.Model, quantize: str | None = None, samples: int | None
 
     Raises:
         InvalidInputError: an argument is out of range.
-        ExportError: the model cannot be converted, or the converter crashed.
+        ExportError: the model does not take that length or cannot be converted, the converter crashed, or the
+                temporary folder is full.
     """
     if quantize not in QUANTIZATIONS:
         raise InvalidInputError(f"quantize: got {quantize!r}, there are: {', '.join(map(repr, QUANTIZATIONS))}")
@@ -39,8 +40,8 @@ def convert(model: keras.Model, quantize: str | None = None, samples: int | None
     from lstm_zoo.exporters.saved_model import input_shape, trace
 
     shape = input_shape(model, samples)
-    with tempfile.TemporaryDirectory(prefix="lstm_zoo_") as folder:
-        traced, file = Path(folder) / "traced", Path(folder) / "model.tflite"
+    with scratch_folder() as folder:
+        traced, file = folder / "traced", folder / "model.tflite"
         with hoisted_lstm(model):
             trace(model, traced, shape)
         run_python(["-m", __name__, traced, file, quantize or "float32"], "converting to TFLite")
@@ -59,7 +60,11 @@ def _convert_saved_model(folder: str, file: str, quantize: str) -> None:
     if quantize == "dynamic_int8":
         # A scale for each channel would need FULLY_CONNECTED version 12, which runtimes in the field do not have.
         converter._experimental_disable_per_channel = True
-    Path(file).write_bytes(_compact(converter.convert()))
+    content = _compact(converter.convert())
+    try:
+        Path(file).write_bytes(content)
+    except OSError as error:
+        sys.exit(f"{file} could not be written: {error}")
 
 
 def _compact(content: bytes) -> bytes:

@@ -16,7 +16,7 @@ def as_pcm(audio: Any, shortest: int = 1) -> np.ndarray:
 
     Integers of up to 32 bits are scaled by the range of their type. One axis is one clip; ``[samples, channels]``
     (recognised by its at most eight columns) and ``[batch, samples, channels]`` are mixed down. Clips shorter than
-    ``shortest`` samples are padded with silence at the end.
+    ``shortest`` samples are put into the middle of silence.
 
     Raises:
         InvalidInputError: not numbers, 64-bit integers, no samples, NaN or infinite samples, or more than three axes.
@@ -36,7 +36,8 @@ def as_pcm(audio: Any, shortest: int = 1) -> np.ndarray:
     array = _mix_down(_as_float(array))
     if not np.isfinite(array).all():
         raise InvalidInputError(f"audio: {np.count_nonzero(~np.isfinite(array)):,} samples are NaN or infinite")
-    return np.pad(array, ((0, 0), (0, max(0, shortest - array.shape[1]))))
+    spare = max(0, shortest - array.shape[1])
+    return np.pad(array, ((0, 0), (spare // 2, spare - spare // 2)))
 
 
 def _as_float(array: np.ndarray) -> np.ndarray:
@@ -52,8 +53,8 @@ def _mix_down(array: np.ndarray) -> np.ndarray:
     if array.ndim == 1:
         return array[None]
     if array.ndim == 2:
-        stereo = 1 < array.shape[1] <= MOST_CHANNELS < array.shape[0]
-        return array.mean(axis=1)[None] if stereo else array
+        channels_last = array.shape[1] <= MOST_CHANNELS < array.shape[0]
+        return array.mean(axis=1)[None] if channels_last else array
     if array.shape[2] > MOST_CHANNELS:
         raise InvalidInputError(
             f"audio: expected [batch, samples, channels] with at most {MOST_CHANNELS} channels, got {array.shape}"

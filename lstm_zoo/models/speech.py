@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 
 from lstm_zoo.config import Config, ModelConfig
 from lstm_zoo.errors import InvalidInputError
@@ -118,7 +118,7 @@ class KeywordSpotter(keras.Model):
         return self.config.labels
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(inputs, (np.ndarray, list)) and not args and not kwargs.get("training"):
+        if isinstance(inputs, (np.ndarray, list)) and not args and not any(kwargs.values()):
             return self._graph(self._prepare(inputs))
         return super().__call__(self._prepare(inputs), *args, **kwargs)
 
@@ -150,7 +150,7 @@ class KeywordSpotter(keras.Model):
             InvalidInputError: see :func:`lstm_zoo.frontends.pcm.as_pcm`; more than one recording; or ``sample_rate``
                 or ``hop`` is not above 0.
         """
-        if not 0.0 < hop < math.inf:
+        if not isinstance(hop, int | float) or not 0.0 < hop < math.inf:
             raise InvalidInputError(f"hop: got {hop!r}, expected seconds above 0, such as 0.5")
         recordings = as_pcm(audio)
         if len(recordings) != 1:
@@ -158,8 +158,9 @@ class KeywordSpotter(keras.Model):
         own_rate = self.config.front_end.sample_rate
         samples = resample(recordings[0], own_rate if sample_rate is None else sample_rate, own_rate)
         window, step = self.config.clip_samples, max(1, round(hop * own_rate))
-        count = 1 + max(0, math.ceil((len(samples) - window) / step))
-        samples = np.pad(samples, (0, max(0, (count - 1) * step + window - len(samples))))
+        samples = as_pcm(samples, window)[0]
+        count = 1 + math.ceil((len(samples) - window) / step)
+        samples = np.pad(samples, (0, (count - 1) * step + window - len(samples)))
         windows = np.lib.stride_tricks.sliding_window_view(samples, window)[::step]
         rows = np.concatenate([self(windows[i : i + WINDOWS_AT_ONCE]) for i in range(0, count, WINDOWS_AT_ONCE)])
         return [
@@ -182,8 +183,8 @@ class Convolution(Config):
     """One convolution over the spectrogram; ``kernel`` and ``strides`` are (time, frequency)."""
 
     filters: int = Field(ge=1, le=1024)
-    kernel: tuple[int, int] = (3, 3)
-    strides: tuple[int, int] = (1, 2)
+    kernel: tuple[PositiveInt, PositiveInt] = (3, 3)
+    strides: tuple[PositiveInt, PositiveInt] = (1, 2)
 
 
 class SpeechConfig(ModelConfig):
@@ -206,6 +207,17 @@ class SpeechConfig(ModelConfig):
     frequency_warp: float = Field(0.1, ge=0.0, lt=1.0)
     equalizer: float = Field(0.0, ge=0.0, description="decibels")
 
+    @model_validator(mode="after")
+    def _clip_is_long_enough(self) -> Self:
+        """One clip has to give the LSTM at least one step."""
+        front_end = self.front_end
+        steps = 1 + (self.clip_samples - front_end.window_length) // front_end.hop_length
+        for convolution in self.convolutions:
+            steps = 1 + (steps - convolution.kernel[0]) // convolution.strides[0]
+        if steps < 1:
+            raise ValueError("hop_length, kernels and strides leave nothing of a one-second clip for the LSTM")
+        return self
+
     @property
     def clip_samples(self) -> int:
         """Samples of the one-second clips that the model is trained on."""
@@ -224,7 +236,7 @@ SEARCH_SPACE: dict[str, tuple[Any, ...]] = {
     "model.front_end.hop_length": (160, 200, 320),
     "model.front_end.window_length": (400, 480, 512),
     "model.front_end.mel_bins": (32, 40, 64),
-    "model.units": (64, 96, 128, 192),
+    "model.units": (32, 48, 64, 96, 128, 160, 192),
     "model.pooling": ("last", "mean", "attention"),
     "model.dropout": (0.1, 0.3, 0.5),
     "model.time_mask": (10, 20, 30),

@@ -131,13 +131,16 @@ def test_shares(generated, unknown, silence):
 
 
 @pytest.mark.parametrize("samples", [8_000, 20_000])
-def test_clips_are_cropped_or_padded_at_their_end(generated, dataset, samples):
+def test_clips_are_cropped_or_padded_on_both_sides(generated, dataset, samples):
     other = load(generated, clip_samples=samples).training
-    kept = min(samples, 16_000)
+    spare = abs(16_000 - samples) // 2
     assert other.audio.shape[1] == samples
     words = other.labels != LABELS.index("silence")
-    np.testing.assert_array_equal(other.audio[words, :kept], dataset.training.audio[words, :kept])
-    assert not other.audio[words, kept:].any()
+    longer, shorter = (other, dataset.training) if samples > 16_000 else (dataset.training, other)
+    np.testing.assert_array_equal(longer.audio[words, spare:-spare], shorter.audio[words])
+    if samples > 16_000:
+        assert not other.audio[words, :spare].any()
+        assert not other.audio[words, -spare:].any()
 
 
 def test_as_float(dataset):
@@ -240,7 +243,7 @@ def test_stereo_and_short_clips_are_taken(copied, dataset):
     name = dataset.training.names[0]
     soundfile.write(copied / WORDS_FOLDER / name, np.tile([[0.5, 0.25]], (4_000, 1)), 16_000)
     clip = load(copied).training.audio[0]
-    np.testing.assert_array_equal(clip, np.repeat([12_288, 0], [4_000, 12_000]))
+    np.testing.assert_array_equal(clip, np.repeat([0, 12_288, 0], [6_000, 4_000, 6_000]))
 
 
 # === Extra training clips ===

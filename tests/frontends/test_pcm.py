@@ -40,7 +40,7 @@ def test_extremes_of_int16_are_within_one():
         ((1_000,), (1, 1_000)),
         ((3, 1_000), (3, 1_000)),
         ((1_000, 2), (1, 1_000)),  # stereo, as soundfile returns it
-        ((1_000, 1), (1_000, 1)),  # may be a batch of single samples, which is what [batch, samples] says
+        ((1_000, 1), (1, 1_000)),  # mono, as soundfile returns it with always_2d
         ((8, 8), (8, 8)),  # may be a batch of short clips
         ((3, 1_000, 2), (3, 1_000)),
         ((3, 1_000, 1), (3, 1_000)),
@@ -56,9 +56,9 @@ def test_channels_are_averaged_after_scaling():
     np.testing.assert_allclose(as_pcm(stereo[None])[0], np.full(100, 25_000 / 32_768))
 
 
-def test_short_clips_are_padded_at_the_end():
+def test_short_clips_stand_in_the_middle_of_silence():
     pcm = as_pcm(np.full((2, 30), 0.5), shortest=50)
-    np.testing.assert_array_equal(pcm, np.repeat([[0.5] * 30 + [0.0] * 20], 2, axis=0))
+    np.testing.assert_array_equal(pcm, np.repeat([[0.0] * 10 + [0.5] * 30 + [0.0] * 10], 2, axis=0))
     assert as_pcm(WAVE, shortest=50).shape == (1, 1_000)
 
 

@@ -234,7 +234,7 @@ def main() -> int:
     else:
         console.print(table(sections, caption))
     for run in failed:
-        messages.print(f"[red]failed:[/] {run.folder}")
+        messages.print(f"[red]failed:[/] {run.folder}", soft_wrap=True)
     return 1 if failed or not finished else 0
 
 

@@ -28,7 +28,7 @@ from lstm_zoo.plots import plot_history, plot_spectrograms
 from lstm_zoo.recipe import recipe_arguments
 from lstm_zoo.shipping import ship, write_card
 
-arguments = recipe_arguments(["digits"], "Train a recogniser of spoken digits.")
+arguments = recipe_arguments(["digits"], "Train a recogniser of spoken digits.", tunable=False)
 folder = arguments.out
 
 # %% [markdown]

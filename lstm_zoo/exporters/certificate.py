@@ -407,8 +407,8 @@ def _require(certificate: Certificate, count: int) -> None:
     least = AGREEMENTS[certificate.quantize]
     if count >= FEWEST_FOR_AGREEMENT and certificate.top1_agreement < least:
         raise ExportError(
-            f"{certificate.file}: the top answer is the model's for {certificate.top1_agreement:.1%} of {count} inputs, "
-            f"less than the {least:.1%} required for {form}"
+            f"{certificate.file}: the top answer is the model's for {certificate.top1_agreement:.1%} of {count} "
+            f"inputs, less than the {least:.1%} required for {form}"
         )
 
 

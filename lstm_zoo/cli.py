@@ -30,8 +30,8 @@ FAILED = 2
 console = Console()
 messages = Console(stderr=True)
 
-# Ways to end that typer handles itself. Click's base of all errors of usage has no name in typer.
-_OWN_EXITS = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2])
+# BadParameter is a UsageError, which is a ClickException: the base of all errors of usage, for which typer has no name.
+_HANDLED_BY_TYPER = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2], BrokenPipeError)
 
 
 class _Commands(typer.core.TyperGroup):
@@ -43,10 +43,8 @@ class _Commands(typer.core.TyperGroup):
         except LstmZooError as error:
             _complain(error)
             raise typer.Exit(FAILED) from None
-        except (*_OWN_EXITS, BrokenPipeError):
-            raise
         except Exception as error:
-            if os.environ.get("LSTM_ZOO_DEBUG"):
+            if isinstance(error, _HANDLED_BY_TYPER) or os.environ.get("LSTM_ZOO_DEBUG"):
                 raise
             first_line = next(iter(str(error).splitlines()), "no message")
             text = f"unexpected {type(error).__name__}: {first_line} (LSTM_ZOO_DEBUG=1 shows the traceback)"

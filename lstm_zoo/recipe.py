@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lstm_zoo.errors import LstmZooError
+from lstm_zoo.errors import InvalidInputError, LstmZooError
 
 PROFILES = {
     "smoke": "a minute, on generated data",
@@ -62,10 +62,13 @@ def recipe_arguments(names: list[str], description: str, *, tunable: bool = True
         parser.add_argument("--tune", type=int, metavar="TRIALS", help="search hyper-parameters first")
         parser.add_argument("--size-limit", type=int, help="largest TFLite file of a trial, in bytes")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME-PROFILE-SEED)")
-    parser.add_argument("settings", nargs="*", type=_setting, metavar="NAME=VALUE", help="such as epochs=5")
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="such as epochs=5")
     in_notebook = "ipykernel" in sys.modules
     given = vars(parser.parse_args([] if in_notebook else None))
-    given["settings"] = dict(given["settings"])
+    try:
+        given["settings"] = dict(map(_setting, given["settings"]))
+    except InvalidInputError as error:
+        parser.error(str(error))
     seed = next((value for name, value in given["settings"].items() if name.endswith("seed")), 0)
     given["out"] = given["out"] or Path("runs", f"{given['name']}-{given['profile']}-{seed}")
     given["out"].mkdir(parents=True, exist_ok=True)
@@ -86,7 +89,7 @@ def _setting(text: str) -> tuple[str, Any]:
     """``"epochs=5"`` to ``("epochs", 5)``; a value that is not JSON is text."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE, such as epochs=5")
+        raise InvalidInputError(f"{text!r}: expected NAME=VALUE, such as epochs=5")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

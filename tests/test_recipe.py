@@ -10,6 +10,8 @@ import pytest
 
 from lstm_zoo.recipe import PROFILES, Arguments, recipe_arguments
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
@@ -98,6 +100,7 @@ def test_search_is_offered_only_where_there_is_one(monkeypatch, capsys):
 )
 def test_errors_raised_on_purpose_are_one_line(folder, monkeypatch, error, debug, lines):
     monkeypatch.setenv("LSTM_ZOO_DEBUG", debug)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     code = "from lstm_zoo.recipe import *; from lstm_zoo.errors import *; recipe_arguments(['speech'], ''); raise "
     done = subprocess.run([sys.executable, "-c", code + error], capture_output=True, text=True)
     assert done.returncode == 1

@@ -34,8 +34,8 @@ class Source:
     """A dataset as its publisher gives it.
 
     ``markers`` are patterns of which an unpacked copy has at least one; ``folders`` and ``archives`` are patterns of
-    names that a copy goes by. ``sha256`` is ``None`` where the publisher states none: such a download is taken as it comes, and only what cannot
-    be read as an archive is refused.
+    names that a copy goes by. ``sha256`` is ``None`` where the publisher states none: such a download is taken as it
+    comes, and only what cannot be read as an archive is refused.
     """
 
     name: str

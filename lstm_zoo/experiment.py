@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 from pydantic import Field
 
 from lstm_zoo.config import Config
@@ -93,8 +92,8 @@ def _fingerprint(*splits: AudioSplit | None) -> str:
     digest = hashlib.sha256()
     for split in splits:
         if split is not None:
-            digest.update(np.ascontiguousarray(split.audio))
-            digest.update(np.ascontiguousarray(split.labels))
+            digest.update(split.audio.tobytes())
+            digest.update(split.labels.tobytes())
     return digest.hexdigest()
 
 

@@ -81,15 +81,19 @@ def test_a_new_process_gives_the_golden_output(name: str, tiny_artifacts: Path, 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_shipped_artifact_gives_its_golden_output(name: str) -> None:
-    folder = artifact.shipped_folder(name)
-    if not folder.is_dir():
-        pytest.skip(f"{name} has no pretrained weights yet")
-    stored = artifact.read(folder)
+    stored = artifact.read(artifact.shipped_folder(name))
     model = lstm_zoo.get(name)
     assert artifact.golden_difference(model, stored) <= artifact.GOLDEN_TOLERANCE
     assert stored.manifest.name == name
     assert stored.config == type(stored.config).create(registry.ENTRIES[name].options)
     assert stored.manifest.facts.parameters == model.count_params()
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_shipped_artifact_verifies(name: str) -> None:
+    """Hashes, golden output, and each TFLite file against its certificate and this very model."""
+    verified = artifact.verify(artifact.shipped_folder(name))
+    assert set(verified.certificates) == {f"{name}.tflite", f"{name}_int8.tflite"}
 
 
 def test_written_folder_states_what_is_in_it(tiny_artifacts: Path) -> None:

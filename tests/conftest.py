@@ -11,6 +11,14 @@ from tiny import noise, tiny_model
 from lstm_zoo import artifact, registry
 
 
+@pytest.fixture(scope="session", autouse=True)
+def repeatable_weights() -> None:
+    """A worker's models start from the same weights in every run of the same tests."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tiny_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny artefact for every entry of the registry. Not to be changed."""

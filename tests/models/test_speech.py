@@ -52,6 +52,7 @@ def test_attention_is_a_weighted_mean():
     layer = speech.AttentionPooling(4)
     layer(x)
     layer.hidden.bias.assign(RANDOM.normal(size=4))
+    layer.score.kernel.assign([[2.0], [-2.0], [2.0], [-2.0]])
     score = np.tanh(x @ np.array(layer.hidden.kernel) + np.array(layer.hidden.bias)) @ np.array(layer.score.kernel)
     weights = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
     assert weights.max() > 0.25  # far from a plain mean

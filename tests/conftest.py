@@ -11,9 +11,9 @@ from tiny import noise, tiny_model
 from lstm_zoo import artifact, registry
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def repeatable_weights() -> None:
-    """A worker's models start from the same weights in every run of the same tests."""
+    """Each file of tests makes the same models in every run, whichever worker runs it."""
     import keras
 
     keras.utils.set_random_seed(0)

@@ -124,7 +124,7 @@ class KeywordSpotter(keras.Model):
 
     @functools.cached_property
     def _graph(self) -> Any:
-        """The model as one TensorFlow function: a call of the layers one by one takes some forty times as long."""
+        """The model as one TensorFlow function: calling the layers one by one takes many times as long."""
         return tf.function(
             lambda audio: keras.Model.__call__(self, audio, training=False),
             input_signature=[tf.TensorSpec((None, None), tf.float32)],

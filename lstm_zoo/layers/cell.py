@@ -1,0 +1,431 @@
+"""The weights of a gated LSTM and its one step: pre-activations, gates, projection, zoneout."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import activations, constraints, initializers, ops, regularizers
+
+from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.layers.gates import find_gates
+
+FORGET_BIASES = ("zero", "one", "chrono")
+LAYER_NORMALIZATIONS = (False, True, "per_gate")
+
+
+class CellEquations:
+    """What a gate function gets as ``cell``: the activations and parameters of its layer, by the names of the equations.
+
+    Attributes:
+        activation: on the cell input and on the cell state that is let out, the hyperbolic tangent by default.
+        recurrent_activation: of the gates, the sigmoid by default.
+    """
+
+    def __init__(self, cell: GatedLSTMCell, parameters: dict[str, Any]):
+        self._cell, self._parameters = cell, parameters
+        self.activation = cell.activation
+        self.recurrent_activation = cell.recurrent_activation
+
+    def __getitem__(self, name: str) -> Any:
+        """A trainable vector ``[units]`` that the variant declares."""
+        return self._parameters[name]
+
+    def split(self, z: Any) -> Any:
+        """``z`` ``[batch, blocks * units]`` as one ``[batch, units]`` a block."""
+        return ops.split(z, len(self._cell.gates.blocks), axis=-1)
+
+    def peephole(self, gate: str, c: Any) -> Any:
+        """What the named gate sees of the cell state ``c``; zero without a peephole."""
+        name = f"{gate}_peephole"
+        return self._parameters[name] * c if name in self._parameters else 0.0
+
+    def cell_activation(self, c: Any) -> Any:
+        """The outer function on the new cell state, then the cell clip."""
+        cell = self._cell
+        c = cell.cell_activation(c)
+        return c if cell.cell_clip is None else ops.clip(c, -cell.cell_clip, cell.cell_clip)
+
+    def normalize(self, c: Any) -> Any:
+        """The layer normalisation of the cell state, in a layer with ``layer_normalization=True``."""
+        if self._cell.layer_normalization is not True:
+            return c
+        normal = _normalized(c, self._cell.EPSILON)
+        return normal * self._parameters["cell_norm_scale"] + self._parameters["cell_norm_offset"]
+
+
+class GatedLSTMCell(keras.layers.Layer):
+    """One step of :class:`~lstm_zoo.layers.GatedLSTM`, which has the same arguments and runs it over sequences."""
+
+    EPSILON = 1e-5  # of layer normalisation, in the units of the variance
+
+    def __init__(
+        self,
+        units: int,
+        gates: Any = "vanilla",
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        peepholes: Any = None,
+        peephole_initializer: Any = "zeros",
+        projection_units: int | None = None,
+        projection_initializer: Any = "glorot_uniform",
+        cell_clip: float | None = None,
+        projection_clip: float | None = None,
+        layer_normalization: Any = False,
+        zoneout_cell: float = 0.0,
+        zoneout_hidden: float = 0.0,
+        cell_activation: Any = "linear",
+        forget_bias: str | None = None,
+        longest_dependency: int | None = None,
+        heads: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.gates = find_gates(gates)
+        self.units = _positive("units", units)
+        self.feedback_kernel = None
+        self.activation = activations.get(activation)
+        self.recurrent_activation = activations.get(recurrent_activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.unit_forget_bias = unit_forget_bias
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.dropout = _rate("dropout", dropout)
+        self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.peepholes = peepholes
+        self.peephole_gates = self._peephole_gates(peepholes)
+        self.peephole_initializer = initializers.get(peephole_initializer)
+        self.projection_units = None if projection_units is None else _positive("projection_units", projection_units)
+        self.projection_initializer = initializers.get(projection_initializer)
+        self.cell_clip = _clip("cell_clip", cell_clip)
+        self.projection_clip = _clip("projection_clip", projection_clip)
+        self.layer_normalization = _one_of("layer_normalization", layer_normalization, LAYER_NORMALIZATIONS)
+        self.zoneout_cell = _rate("zoneout_cell", zoneout_cell)
+        self.zoneout_hidden = _rate("zoneout_hidden", zoneout_hidden)
+        self.cell_activation = activations.get(cell_activation)
+        self.forget_bias = _one_of("forget_bias", forget_bias, (None, *FORGET_BIASES))
+        self.longest_dependency = self._longest_dependency(longest_dependency)
+        self.heads = self._heads(heads)
+        self.prepare(None, {})
+        if self.projection_clip is not None and self.projection_units is None:
+            raise InvalidInputError(f"projection_clip={projection_clip} without a projection: pass projection_units=")
+
+    @property
+    def output_size(self) -> int:
+        return self.projection_units or self.units
+
+    @property
+    def state_size(self) -> list[int]:
+        """Of ``h``, ``c``, the variant's own states, and the gates' last activations where they are fed back."""
+        own = [self.units] * len(self.gates.states)
+        fed_back = [self.units * len(self.gates.feedback)] if self.gates.feedback else []
+        return [self.output_size, self.units, *own, *fed_back]
+
+    def get_initial_state(self, batch_size: Any = None) -> list[Any]:
+        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
+
+    # ------------------------------------------------------------------------------------------------- the weights
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the weights for inputs ``[batch, features]``."""
+        units, width = self.units, len(self.gates.blocks) * self.units
+        self.kernel = self._matrix("kernel", (input_shape[-1], width))
+        self.recurrent_kernel = self._matrix("recurrent_kernel", self._recurrent_shape())
+        self.bias = self._bias(width) if self.use_bias else None
+        self.feedback_kernel = None
+        if self.gates.feedback:
+            fed_back = len(self.gates.feedback) * units
+            self.feedback_kernel = self._matrix("feedback_kernel", (fed_back, fed_back))
+        for gate in self.peephole_gates:
+            self._vector(f"{gate}_peephole", units, self.peephole_initializer)
+        for name, initializer in self.gates.parameters.items():
+            self._vector(name, units, initializer)
+        self.projection_kernel = None
+        if self.projection_units:
+            self.projection_kernel = self.add_weight(
+                shape=(units, self.projection_units), name="projection_kernel", initializer=self.projection_initializer
+            )
+        if self.layer_normalization is True:
+            self._vector("input_norm_scale", width, "ones")
+            self._vector("recurrent_norm_scale", width, "ones")
+            self._vector("cell_norm_scale", units, "ones")
+            self._vector("cell_norm_offset", units, "zeros")
+        elif self.layer_normalization == "per_gate":
+            self._vector("gate_norm_scale", width, "ones")
+
+    def _recurrent_shape(self) -> tuple[int, ...]:
+        blocks = len(self.gates.blocks)
+        if self.heads == 1:
+            return (self.output_size, blocks * self.units)
+        return (self.heads, self.output_size // self.heads, blocks, self.units // self.heads)
+
+    def _matrix(self, name: str, shape: tuple[int, ...]) -> Any:
+        kind = "kernel" if name == "kernel" else "recurrent"
+        initializer = getattr(self, f"{kind}_initializer")
+        if len(shape) == 4:  # block-diagonal: each head has a kernel of its own, initialised for itself
+            initializer = _PerHead(initializer)
+        return self.add_weight(
+            shape=shape,
+            name=name,
+            initializer=initializer,
+            regularizer=getattr(self, f"{kind}_regularizer"),
+            constraint=getattr(self, f"{kind}_constraint"),
+        )
+
+    def _vector(self, name: str, size: int, initializer: Any) -> None:
+        self._vectors = {**getattr(self, "_vectors", {}), name: None}
+        setattr(self, name, self.add_weight(shape=(size,), name=name, initializer=initializer))
+
+    def _bias(self, width: int) -> Any:
+        return self.add_weight(
+            shape=(width,),
+            name="bias",
+            initializer=self._initial_bias,
+            regularizer=self.bias_regularizer,
+            constraint=self.bias_constraint,
+        )
+
+    def _initial_bias(self, _: Any, dtype: Any = None) -> Any:
+        r"""The bias of each block: the initializer's, but for the forget gate, and the input gate under ``"chrono"``.
+
+        Chrono (Tallec and Ollivier 2018, https://arxiv.org/abs/1804.11188): :math:`b_f = \log u` with :math:`u` drawn
+        uniformly from 1 to ``longest_dependency - 1``, and :math:`b_i = -b_f`.
+        """
+        choice = self.forget_bias or ("one" if self.unit_forget_bias else None)
+        if choice is None:
+            return self.bias_initializer((len(self.gates.blocks) * self.units,), dtype=dtype)
+        biases = {block: self.bias_initializer((self.units,), dtype=dtype) for block in self.gates.blocks}
+        if choice == "chrono":
+            steps = keras.random.uniform((self.units,), 1.0, self.longest_dependency - 1.0, seed=self.seed_generator)
+            forget = ops.cast(ops.log(steps), dtype)
+            biases |= {"forget": forget, "input": -forget}
+        else:
+            biases["forget"] = ops.full((self.units,), float(choice == "one"), dtype=dtype)
+        return ops.concatenate([biases[block] for block in self.gates.blocks])
+
+    # ---------------------------------------------------------------------------------------------------- one step
+
+    def parameters(self) -> dict[str, Any]:
+        """The weights that the step itself takes, by name; the kernels are the runner's."""
+        names = list(getattr(self, "_vectors", {}))
+        names = [name for name in names if name != "input_norm_scale"]
+        if self.projection_units:
+            names.append("projection_kernel")
+        if self.layer_normalization == "per_gate" and self.use_bias:
+            names.append("bias")  # comes after the normalisation, which takes input and recurrent part together
+        return {name: ops.convert_to_tensor(getattr(self, name)) for name in names}
+
+    def recurrent_matrix(self) -> Any:
+        """The recurrent kernel, with the rows of the gates' feedback below where there is one."""
+        kernel = ops.convert_to_tensor(self.recurrent_kernel)
+        if self.feedback_kernel is None:
+            return kernel
+        fed_back, units = self.gates.feedback, self.units
+        columns = ops.split(ops.convert_to_tensor(self.feedback_kernel), len(fed_back), axis=1)
+        nothing = ops.zeros((len(fed_back) * units, units), dtype=kernel.dtype)
+        rows = [columns[fed_back.index(block)] if block in fed_back else nothing for block in self.gates.blocks]
+        return ops.concatenate([kernel, ops.concatenate(rows, axis=1)], axis=0)
+
+    def project_inputs(self, x: Any) -> Any:
+        """The part of the pre-activations that needs no state: ``[..., features]`` to ``[..., blocks * units]``."""
+        z = ops.matmul(x, ops.convert_to_tensor(self.kernel))
+        if self.layer_normalization is True:
+            z = _normalized(z, self.EPSILON) * ops.convert_to_tensor(self.input_norm_scale)
+        return z if self.bias is None or self.layer_normalization == "per_gate" else z + self.bias
+
+    def advance(
+        self,
+        z_input: Any,
+        z_recurrent: Any,
+        states: tuple[Any, ...],
+        parameters: dict[str, Any],
+        *,
+        mask: Any = None,
+        keep_hidden: Any = None,
+        keep_cell: Any = None,
+    ) -> tuple[Any, ...]:
+        """The states after one step.
+
+        Args:
+            z_input, z_recurrent: :math:`W x_t + b` and :math:`U h_{t-1}`, ``[batch, blocks * units]``.
+            states: those before the step, as in ``state_size``.
+            parameters: what :meth:`parameters` returns.
+            mask: ``[batch, 1]``, False where the step does not count: the states stay.
+            keep_hidden, keep_cell: zoneout while training, True where the old value is kept; None: the expectation.
+        """
+        z = self._preactivations(z_input, z_recurrent, parameters)
+        h, c, *own = self.gates.step(z, *states, CellEquations(self, parameters))
+        if "projection_kernel" in parameters:
+            h = ops.matmul(h, parameters["projection_kernel"])
+            if self.projection_clip is not None:
+                h = ops.clip(h, -self.projection_clip, self.projection_clip)
+        h = _zoneout(states[0], h, self.zoneout_hidden, keep_hidden)
+        c = _zoneout(states[1], c, self.zoneout_cell, keep_cell)
+        new = (h, c, *own)
+        return new if mask is None else tuple(ops.where(mask, a, b) for a, b in zip(new, states, strict=True))
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Any, list[Any]]:
+        """One step in Keras's loop: ``inputs`` ``[batch, features]``, with what :meth:`prepare` announced beside."""
+        x, kept = inputs[:, : self.kernel.shape[0]], {}
+        end = self.kernel.shape[0]
+        for name, size in self._beside.items():
+            kept[name], end = inputs[:, end : end + size] > 0.5, end + size
+        h = self.pack(tuple(states))[0]
+        h = h if self._recurrent_mask is None else h * self._recurrent_mask
+        new = self.advance(self.project_inputs(x), self._recur(h), tuple(states), self.parameters(), **kept)
+        return new[0], list(new)
+
+    def prepare(self, recurrent_mask: Any, beside: dict[str, int]) -> None:
+        """What the next calls need besides ``h`` and ``c``: a mask on ``h`` ``[batch, units]``, zoneout's choices."""
+        self._recurrent_mask, self._beside = self.recurrent_mask_for(recurrent_mask), beside
+
+    def pack(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The states with the gates that are fed back beside ``h``, since the recurrent kernel takes both."""
+        if self.feedback_kernel is None:
+            return tuple(states)
+        h, *others, gates = states
+        return (ops.concatenate([h, gates], axis=-1), *others)
+
+    def unpack(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The opposite of :meth:`pack`."""
+        if self.feedback_kernel is None:
+            return tuple(states)
+        packed, *others = states
+        return (packed[:, : self.output_size], *others, packed[:, self.output_size :])
+
+    def recurrent_mask_for(self, mask: Any) -> Any:
+        """Recurrent dropout's mask on ``h``, for ``h`` with the gates beside it: those are not dropped."""
+        if mask is None or self.feedback_kernel is None:
+            return mask
+        rest = self.recurrent_matrix().shape[0] - self.output_size
+        return ops.concatenate([mask, ops.ones((ops.shape(mask)[0], rest), dtype=mask.dtype)], axis=-1)
+
+    def _recur(self, h: Any) -> Any:
+        kernel = self.recurrent_matrix()
+        if self.heads == 1:
+            return ops.matmul(h, kernel)
+        heads = ops.reshape(h, (-1, self.heads, self.units // self.heads))
+        return ops.reshape(ops.einsum("bnd,ndge->bgne", heads, kernel), (-1, len(self.gates.blocks) * self.units))
+
+    def _preactivations(self, z_input: Any, z_recurrent: Any, parameters: dict[str, Any]) -> Any:
+        if self.layer_normalization is True:
+            return z_input + _normalized(z_recurrent, self.EPSILON) * parameters["recurrent_norm_scale"]
+        z = z_input + z_recurrent
+        if self.layer_normalization == "per_gate":
+            blocks = [_normalized(block, self.EPSILON) for block in ops.split(z, len(self.gates.blocks), axis=-1)]
+            z = ops.concatenate(blocks, axis=-1) * parameters["gate_norm_scale"] + parameters.get("bias", 0.0)
+        return z
+
+    # ------------------------------------------------------------------------------------------------ the arguments
+
+    def _peephole_gates(self, peepholes: Any) -> tuple[str, ...]:
+        """The gates that have a peephole, in the order of the blocks."""
+        gates = self.gates.gates
+        if peepholes is None:
+            peepholes = self.gates.peepholes
+        if isinstance(peepholes, bool):
+            return gates if peepholes else ()
+        wanted = tuple(peepholes) if isinstance(peepholes, tuple | list) else (peepholes,)
+        for name in wanted:
+            if name not in gates:
+                raise InvalidInputError(
+                    f"peepholes={peepholes!r}: {self.gates.name!r} has no {name!r} gate that a peephole could feed; "
+                    f"its gates are {', '.join(gates) or 'none'}"
+                )
+        return tuple(gate for gate in gates if gate in wanted)
+
+    def _longest_dependency(self, steps: int | None) -> int | None:
+        if (self.forget_bias == "chrono") != (steps is not None):
+            raise InvalidInputError(
+                f"longest_dependency={steps} with forget_bias={self.forget_bias!r}: the chrono initialisation, and it "
+                "alone, needs the number of steps that the memory should span"
+            )
+        if steps is not None and _positive("longest_dependency", steps) < 3:
+            raise InvalidInputError(f"longest_dependency={steps}: expected at least 3 steps")
+        if self.forget_bias is not None and "forget" not in self.gates.blocks:
+            raise InvalidInputError(f"forget_bias={self.forget_bias!r}: {self.gates.name!r} has no forget gate")
+        return steps
+
+    def _heads(self, heads: int) -> int:
+        if self.units % _positive("heads", heads):
+            raise InvalidInputError(f"heads={heads} does not divide units={self.units}")
+        if heads > 1 and (self.gates.feedback or self.projection_units):
+            raise InvalidInputError(f"heads={heads}: neither projection nor feedback of gates can be had with heads")
+        return heads
+
+
+class _PerHead(initializers.Initializer):
+    """A kernel ``[heads, rows, blocks, columns]``, each head drawn as the matrix ``[rows, blocks * columns]``."""
+
+    def __init__(self, initializer: Any):
+        self.initializer = initializer
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        heads, rows, blocks, columns = shape
+        drawn = []
+        for _ in range(heads):
+            initializer = self.initializer.clone() if drawn else self.initializer
+            drawn.append(ops.reshape(initializer((rows, blocks * columns), dtype=dtype), (rows, blocks, columns)))
+        return ops.stack(drawn)
+
+
+def _normalized(x: Any, epsilon: float) -> Any:
+    """Mean 0 and variance 1 over the last axis."""
+    centred = x - ops.mean(x, axis=-1, keepdims=True)
+    return centred * ops.rsqrt(ops.mean(centred * centred, axis=-1, keepdims=True) + epsilon)
+
+
+def _zoneout(old: Any, new: Any, rate: float, keep: Any) -> Any:
+    if not rate:
+        return new
+    return rate * old + (1 - rate) * new if keep is None else ops.where(keep, old, new)
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInputError(f"{name}={value!r}: expected a positive integer")
+    return value
+
+
+def _rate(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidInputError(f"{name}={value!r}: expected a share from 0 to 1")
+    return float(value)
+
+
+def _clip(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
+        raise InvalidInputError(f"{name}={value!r}: expected a positive number, or None for no clipping")
+    return float(value)
+
+
+def _one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
+        raise InvalidInputError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
+    return value

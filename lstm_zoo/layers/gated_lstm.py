@@ -1,0 +1,290 @@
+"""The LSTM layer whose gates can be chosen."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+from keras import activations, constraints, initializers, ops, regularizers, tree
+
+from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.layers import paths, runners
+from lstm_zoo.layers.cell import GatedLSTMCell
+
+CELL_ARGUMENTS = tuple(
+    name for name in inspect.signature(GatedLSTMCell).parameters if name not in ("units", "gates", "kwargs")
+)
+
+
+@keras.saving.register_keras_serializable(package="lstm_zoo")
+class GatedLSTM(keras.layers.RNN):
+    r"""A long short-term memory whose gates can be chosen, in the place of ``keras.layers.LSTM``.
+
+    .. math::
+        z_t &= W x_t + U h_{t-1} + b \\
+        h_t, c_t &= \mathrm{gates}(z_t, h_{t-1}, c_{t-1})
+
+    Every argument of ``keras.layers.LSTM`` is taken, with the same meaning and the same default, and weights move to
+    and from it unchanged while ``gates`` is ``"vanilla"`` without options. What is there besides:
+
+    Args:
+        units: size of the cell state, and of the output where there is no projection.
+        gates: name of a variant, one of :data:`lstm_zoo.layers.VARIANTS`, or of your own
+            (:func:`~lstm_zoo.layers.register_gates`). Their equations are in :mod:`lstm_zoo.layers.gates`.
+        peepholes: True, False or the names of gates (``("input", "forget", "output")``); None: as the variant has it.
+        peephole_initializer: of the peepholes' weights. With zeros the layer begins as one without peepholes.
+        projection_units: size of the output :math:`h_t = P m_t`, where :math:`m_t` is what the gates let out (Sak et
+            al. 2014, https://arxiv.org/abs/1402.1128).
+        projection_initializer: of :math:`P`.
+        cell_clip: the cell state is kept within plus and minus this.
+        projection_clip: the projected output is kept within plus and minus this.
+        layer_normalization: True: as Ba et al. 2016 (https://arxiv.org/abs/1607.06450), :math:`z_t = \alpha_1 \odot
+            N(W x_t) + \alpha_2 \odot N(U h_{t-1}) + b`, and the cell state is normalised before it is let out;
+            ``"per_gate"``: :math:`z_t = \alpha \odot N(W x_t + U h_{t-1}) + b`, with :math:`N` over each gate's units.
+        zoneout_cell, zoneout_hidden: share of the units of ``c`` and ``h`` that keep their last value in a training
+            step; otherwise the expectation is taken (Krueger et al. 2017, https://arxiv.org/abs/1606.01305).
+        cell_activation: the outer function :math:`\gamma` on the new cell state, :math:`c_t = \gamma(f_t \odot c_{t-1}
+            + i_t \odot \phi(z^g_t))`.
+        dropout, recurrent_dropout: as in Keras, one mask a sequence for all of its steps, which is the variational
+            dropout of Gal and Ghahramani 2016 (https://arxiv.org/abs/1512.05287).
+        forget_bias: first bias of the forget gate: ``"zero"``, ``"one"`` (Jozefowicz et al. 2015,
+            https://proceedings.mlr.press/v37/jozefowicz15.html) or ``"chrono"`` (Tallec and Ollivier 2018,
+            https://arxiv.org/abs/1804.11188); None: as ``unit_forget_bias`` says.
+        longest_dependency: number of steps that the memory should span, for ``"chrono"``.
+        rematerialize: keep the states of one step in every :math:`\sqrt{\mathrm{time}}` and compute the others again
+            in the backward pass: a fraction of the memory, for about half as much time again.
+        implementation: ``"auto"``, ``"cudnn"``, ``"scan"`` or ``"reference"``, see :mod:`lstm_zoo.layers.paths`.
+            Keras's 0, 1 and 2 are read as ``"auto"``.
+
+    Call arguments: ``sequences`` ``[batch, time, features]``, ``initial_state``, ``mask`` ``[batch, time]`` and
+    ``training``, as in Keras. Returns ``[batch, units]``, with ``return_sequences`` ``[batch, time, units]``; with
+    ``return_state`` also ``h``, ``c`` and whatever states the variant has of its own.
+
+    Raises:
+        InvalidInputError: an argument, or a combination of arguments, cannot be had; when the layer is made or built.
+        UnknownNameError: there are no gates of that name.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        gates: Any = "vanilla",
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        activity_regularizer: Any = None,
+        use_cudnn: Any = "auto",
+        rematerialize: bool = False,
+        implementation: str | int = "auto",
+        **arguments: Any,
+    ):
+        of_cell = {name: arguments.pop(name) for name in CELL_ARGUMENTS if name in arguments}
+        shared = {name: arguments[name] for name in ("dtype", "trainable") if name in arguments}
+        super().__init__(
+            GatedLSTMCell(units, gates, name="cell", **of_cell, **shared),
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            activity_regularizer=activity_regularizer,
+            **arguments,
+        )
+        self._steps: dict[tuple[str, ...], _Step] = {}
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.rematerialize = rematerialize
+        self.use_cudnn = use_cudnn
+        self.implementation = _implementation(implementation, use_cudnn)
+        # cuDNN's kernels cannot be compiled by XLA; Keras's own layer does the same.
+        self.supports_jit = paths.choose(self, training=False) != "cudnn"
+
+    @property
+    def units(self) -> int:
+        return self.cell.units
+
+    @property
+    def gates(self) -> str:
+        """The name of the variant."""
+        return self.cell.gates.name
+
+    def __getattr__(self, name: str) -> Any:
+        if name in CELL_ARGUMENTS:  # as keras.layers.LSTM has them
+            return getattr(self.cell, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def explain(
+        self, input_shape: tuple[int | None, ...] | None = None, *, masked: bool = False, training: bool = True
+    ) -> paths.Explanation:
+        """Which path runs, and for every other path the first condition that failed.
+
+        Args:
+            input_shape: ``(batch, time, features)``, None where not known; default: what the layer was built for.
+            masked: whether the call will have a mask.
+            training: whether the call will be one of training.
+
+        Raises:
+            InvalidInputError: ``implementation`` names a path that cannot run.
+        """
+        shape = input_shape or getattr(self, "_length_seen", (None, None, None))
+        return paths.explain(self, shape[1], masked, training)
+
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        """Make the weights; a path that cannot run is refused here."""
+        paths.choose(self, training=True)
+        self._length_seen = tuple(sequences_shape)
+        super().build(sequences_shape, initial_state_shape)
+
+    # --------------------------------------------------------------------------------------------------- the paths
+
+    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
+        """The last output, all outputs and the last states of ``sequences`` ``[batch, time, features]``."""
+        mask = tree.flatten(mask)[0] if tree.is_nested(mask) else mask
+        states = tuple(initial_state) if tree.is_nested(initial_state) else (initial_state,)
+        if training and self.cell.dropout:
+            sequences = sequences * self._dropped(sequences[:, 0], self.cell.dropout)[:, None]
+        recurrent_mask = None
+        if training and self.cell.recurrent_dropout:
+            recurrent_mask = self._dropped(states[0], self.cell.recurrent_dropout)
+        path = paths.choose(self, training)
+        if path == "cudnn":
+            return self._cudnn(sequences, states, mask)
+        run = self._scan if path == "scan" else self._reference
+        return run(sequences, states, mask, recurrent_mask, self._kept(sequences, training))
+
+    def _dropped(self, like: Any, rate: float) -> Any:
+        return keras.random.dropout(ops.ones_like(like), rate, seed=self.cell.seed_generator)
+
+    def _kept(self, sequences: Any, training: bool) -> dict[str, Any]:
+        """Zoneout's choices for every step, ``[batch, time, size]``, True where the old value is kept."""
+        batch, time = ops.shape(sequences)[:2]
+        rates = {"keep_hidden": self.cell.zoneout_hidden, "keep_cell": self.cell.zoneout_cell}
+        return {
+            name: keras.random.uniform((batch, time, size), seed=self.cell.seed_generator) < rate
+            for (name, rate), size in zip(rates.items(), self.cell.state_size, strict=False)
+            if training and rate
+        }
+
+    def _reference(self, sequences: Any, states: Any, mask: Any, recurrent_mask: Any, kept: dict[str, Any]) -> Any:
+        """Keras's own loop over the cell. What else a step needs comes in beside its features."""
+        beside = [ops.cast(choices, sequences.dtype) for choices in kept.values()]
+        self.cell.prepare(recurrent_mask, {name: choices.shape[-1] for name, choices in kept.items()})
+        try:
+            return super().inner_loop(ops.concatenate([sequences, *beside], axis=-1), list(states), mask)
+        finally:
+            self.cell.prepare(None, {})
+
+    def _scan(self, sequences: Any, states: Any, mask: Any, recurrent_mask: Any, kept: dict[str, Any]) -> Any:
+        cell = self.cell
+        constants = dict(kept) if mask is None else {**kept, "mask": ops.cast(mask, "bool")[:, :, None]}
+        inputs, *constants_in_time = [self._in_time(x) for x in (sequences, *constants.values())]
+        kernel = bias = None
+        if cell.layer_normalization is True:
+            inputs = cell.project_inputs(inputs)
+        else:
+            kernel = ops.convert_to_tensor(cell.kernel)
+            bias = ops.convert_to_tensor(cell.bias) if cell.bias is not None and not cell.layer_normalization else None
+        outputs, final = runners.scan(
+            self._step(tuple(constants)),
+            inputs,
+            cell.recurrent_matrix(),
+            cell.parameters(),
+            cell.pack(states),
+            tuple(constants_in_time),
+            kernel=kernel,
+            bias=bias,
+            recurrent_mask=cell.recurrent_mask_for(recurrent_mask),
+            additive=cell.layer_normalization is not True,
+            rematerialize=self.rematerialize,
+            compiled=paths.compiles(sequences.shape[1]),
+        )
+        final = cell.unpack(final)
+        if mask is None and not self.return_sequences:
+            return final[0], final[0][:, None], list(final)
+        outputs = outputs[:, :, : cell.output_size]
+        if mask is not None:
+            outputs = _at_masked_steps(outputs, constants_in_time[-1], self.zero_output_for_mask)
+        return outputs[-1], ops.transpose(outputs, (1, 0, 2)), list(final)
+
+    def _step(self, constants: tuple[str, ...]) -> _Step:
+        """The same object for the same constants: the runner keeps what it has compiled with it."""
+        return self._steps.setdefault(constants, _Step(self.cell, constants))
+
+    def _in_time(self, x: Any) -> Any:
+        """``[batch, time, ...]`` as ``[time, batch, ...]``, in the order in which the steps are taken."""
+        x = ops.transpose(x, (1, 0, 2))
+        return ops.flip(x, axis=0) if self.go_backwards else x
+
+    def _cudnn(self, sequences: Any, states: Any, mask: Any) -> Any:
+        from keras.src.backend.tensorflow import rnn  # Keras gives it no public name
+
+        last, outputs, final = rnn.lstm(
+            sequences,
+            *states,
+            mask,
+            kernel=ops.convert_to_tensor(self.cell.kernel),
+            recurrent_kernel=ops.convert_to_tensor(self.cell.recurrent_kernel),
+            bias=ops.convert_to_tensor(self.cell.bias),
+            activation=self.cell.activation,
+            recurrent_activation=self.cell.recurrent_activation,
+            return_sequences=self.return_sequences,
+            go_backwards=self.go_backwards,
+        )
+        return last, outputs, final
+
+    # -------------------------------------------------------------------------------------------------- the config
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["cell"]
+        own = {"units": self.units, "gates": self.gates, "use_cudnn": self.use_cudnn}
+        own |= {"rematerialize": self.rematerialize, "implementation": self.implementation}
+        of_cell = {name: _serialized(name, getattr(self.cell, name)) for name in CELL_ARGUMENTS}
+        regularizer = regularizers.serialize(self.activity_regularizer)
+        return {**config, **own, **of_cell, "activity_regularizer": regularizer}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> GatedLSTM:
+        return cls(**config)
+
+
+class _Step:
+    """One step as the runners take it, with names for what else it needs."""
+
+    def __init__(self, cell: GatedLSTMCell, constants: tuple[str, ...]):
+        self.cell, self.constants = cell, constants
+
+    def __call__(self, z_input: Any, z_recurrent: Any, states: Any, parameters: Any, constants: Any) -> tuple[Any, ...]:
+        named = dict(zip(self.constants, constants, strict=True))
+        cell = self.cell
+        return cell.pack(cell.advance(z_input, z_recurrent, cell.unpack(states), parameters, **named))
+
+
+def _at_masked_steps(outputs: Any, mask: Any, zero: bool) -> Any:
+    """What Keras gives out where a step is masked: zeros until the first step that counts, then the last output."""
+    counts = mask if zero else ops.cumsum(ops.cast(mask, "int32"), axis=0) > 0
+    return ops.where(counts, outputs, ops.zeros_like(outputs))
+
+
+def _implementation(implementation: Any, use_cudnn: Any) -> str:
+    if use_cudnn not in ("auto", True, False):
+        raise InvalidInputError(f"use_cudnn={use_cudnn!r}: expected 'auto', True or False")
+    if implementation in (0, 1, 2) and not isinstance(implementation, bool):
+        implementation = "auto"
+    if implementation not in ("auto", *paths.PATHS):
+        raise InvalidInputError(
+            f"implementation={implementation!r}: expected 'auto', {', '.join(map(repr, paths.PATHS))}"
+        )
+    return "cudnn" if use_cudnn is True else implementation
+
+
+def _serialized(name: str, value: Any) -> Any:
+    for kind in (initializers, regularizers, constraints, activations):
+        if name.endswith(kind.__name__.rsplit(".", 1)[-1].removesuffix("s")):
+            return kind.serialize(value)
+    return value

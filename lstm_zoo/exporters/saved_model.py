@@ -35,7 +35,8 @@ def trace(model: keras.Model, folder: Path, shape: Sequence[int | None]) -> None
     Raises:
         ExportError: the model does not take ``shape``, or the folder could not be written.
     """
-    name, output = single_input(model).name, model.output_names[0]
+    name = single_input(model).name
+    output = getattr(model, "output_names", [model.layers[-1].name])[0]  # Sequential has no such attribute
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape, tf.float32, name=name)])
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -16,7 +16,7 @@ LAYER_NORMALIZATIONS = (False, True, "per_gate")
 
 
 class CellEquations:
-    """What a gate function gets as ``cell``: the activations and parameters of its layer, by the names of the equations.
+    """What a gate function gets as ``cell``: the activations and parameters of its layer.
 
     Attributes:
         activation: on the cell input and on the cell state that is let out, the hyperbolic tangent by default.
@@ -150,7 +150,7 @@ class GatedLSTMCell(keras.layers.Layer):
 
     # ------------------------------------------------------------------------------------------------- the weights
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the weights for inputs ``[batch, features]``."""
         units, width = self.units, len(self.gates.blocks) * self.units
         self.kernel = self._matrix("kernel", (input_shape[-1], width))
@@ -183,7 +183,7 @@ class GatedLSTMCell(keras.layers.Layer):
             return (self.output_size, blocks * self.units)
         return (self.heads, self.output_size // self.heads, blocks, self.units // self.heads)
 
-    def _matrix(self, name: str, shape: tuple[int, ...]) -> Any:
+    def _matrix(self, name: str, shape: tuple[Any, ...]) -> Any:
         kind = "kernel" if name == "kernel" else "recurrent"
         initializer = getattr(self, f"{kind}_initializer")
         if len(shape) == 4:  # block-diagonal: each head has a kernel of its own, initialised for itself
@@ -220,7 +220,9 @@ class GatedLSTMCell(keras.layers.Layer):
             return self.bias_initializer((len(self.gates.blocks) * self.units,), dtype=dtype)
         biases = {block: self.bias_initializer((self.units,), dtype=dtype) for block in self.gates.blocks}
         if choice == "chrono":
-            steps = keras.random.uniform((self.units,), 1.0, self.longest_dependency - 1.0, seed=self.seed_generator)
+            steps = keras.random.uniform(
+                (self.units,), 1.0, float(self.longest_dependency or 0) - 1.0, seed=self.seed_generator
+            )
             forget = ops.cast(ops.log(steps), dtype)
             biases |= {"forget": forget, "input": -forget}
         else:
@@ -256,6 +258,15 @@ class GatedLSTMCell(keras.layers.Layer):
         if self.layer_normalization is True:
             z = _normalized(z, self.EPSILON) * ops.convert_to_tensor(self.input_norm_scale)
         return z if self.bias is None or self.layer_normalization == "per_gate" else z + self.bias
+
+    def recur(self, states: tuple[Any, ...], recurrent_mask: Any = None) -> Any:
+        """The part of the pre-activations that the states make: ``[batch, blocks * units]``."""
+        h, kernel = self.pack(states)[0], self.recurrent_matrix()
+        h = h if recurrent_mask is None else h * recurrent_mask
+        if self.heads == 1:
+            return ops.matmul(h, kernel)
+        heads = ops.reshape(h, (-1, self.heads, self.units // self.heads))
+        return ops.reshape(ops.einsum("bnd,ndge->bgne", heads, kernel), (-1, len(self.gates.blocks) * self.units))
 
     def advance(
         self,
@@ -294,9 +305,8 @@ class GatedLSTMCell(keras.layers.Layer):
         end = self.kernel.shape[0]
         for name, size in self._beside.items():
             kept[name], end = inputs[:, end : end + size] > 0.5, end + size
-        h = self.pack(tuple(states))[0]
-        h = h if self._recurrent_mask is None else h * self._recurrent_mask
-        new = self.advance(self.project_inputs(x), self._recur(h), tuple(states), self.parameters(), **kept)
+        z_recurrent = self.recur(tuple(states), self._recurrent_mask)
+        new = self.advance(self.project_inputs(x), z_recurrent, tuple(states), self.parameters(), **kept)
         return new[0], list(new)
 
     def prepare(self, recurrent_mask: Any, beside: dict[str, int]) -> None:
@@ -324,13 +334,6 @@ class GatedLSTMCell(keras.layers.Layer):
         rest = self.recurrent_matrix().shape[0] - self.output_size
         return ops.concatenate([mask, ops.ones((ops.shape(mask)[0], rest), dtype=mask.dtype)], axis=-1)
 
-    def _recur(self, h: Any) -> Any:
-        kernel = self.recurrent_matrix()
-        if self.heads == 1:
-            return ops.matmul(h, kernel)
-        heads = ops.reshape(h, (-1, self.heads, self.units // self.heads))
-        return ops.reshape(ops.einsum("bnd,ndge->bgne", heads, kernel), (-1, len(self.gates.blocks) * self.units))
-
     def _preactivations(self, z_input: Any, z_recurrent: Any, parameters: dict[str, Any]) -> Any:
         if self.layer_normalization is True:
             return z_input + _normalized(z_recurrent, self.EPSILON) * parameters["recurrent_norm_scale"]
@@ -346,7 +349,9 @@ class GatedLSTMCell(keras.layers.Layer):
         """The gates that have a peephole, in the order of the blocks."""
         gates = self.gates.gates
         if peepholes is None:
-            peepholes = self.gates.peepholes
+            peepholes = self.gates.peepholes or False
+        elif peepholes and self.gates.peepholes is None:
+            raise InvalidInputError(f"peepholes={peepholes!r}: {self.gates.name!r} has no use for peepholes")
         if isinstance(peepholes, bool):
             return gates if peepholes else ()
         wanted = tuple(peepholes) if isinstance(peepholes, tuple | list) else (peepholes,)
@@ -358,7 +363,7 @@ class GatedLSTMCell(keras.layers.Layer):
                 )
         return tuple(gate for gate in gates if gate in wanted)
 
-    def _longest_dependency(self, steps: int | None) -> int | None:
+    def _longest_dependency(self, steps: Any) -> int | None:
         if (self.forget_bias == "chrono") != (steps is not None):
             raise InvalidInputError(
                 f"longest_dependency={steps} with forget_bias={self.forget_bias!r}: the chrono initialisation, and it "
@@ -370,7 +375,7 @@ class GatedLSTMCell(keras.layers.Layer):
             raise InvalidInputError(f"forget_bias={self.forget_bias!r}: {self.gates.name!r} has no forget gate")
         return steps
 
-    def _heads(self, heads: int) -> int:
+    def _heads(self, heads: Any) -> int:
         if self.units % _positive("heads", heads):
             raise InvalidInputError(f"heads={heads} does not divide units={self.units}")
         if heads > 1 and (self.gates.feedback or self.projection_units):
@@ -386,7 +391,7 @@ class _PerHead(initializers.Initializer):
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
         heads, rows, blocks, columns = shape
-        drawn = []
+        drawn: list[Any] = []
         for _ in range(heads):
             initializer = self.initializer.clone() if drawn else self.initializer
             drawn.append(ops.reshape(initializer((rows, blocks * columns), dtype=dtype), (rows, blocks, columns)))

@@ -56,6 +56,8 @@ class GatedLSTM(keras.layers.RNN):
             in the backward pass: a fraction of the memory, for about half as much time again.
         implementation: ``"auto"``, ``"cudnn"``, ``"scan"`` or ``"reference"``, see :mod:`lstm_zoo.layers.paths`.
             Keras's 0, 1 and 2 are read as ``"auto"``.
+        jit_compile: whether the scan is compiled by XLA under TensorFlow, even where nothing around it is; ``"auto"``:
+            where the number of steps is known while tracing, since each other number is compiled anew.
 
     Call arguments: ``sequences`` ``[batch, time, features]``, ``initial_state``, ``mask`` ``[batch, time]`` and
     ``training``, as in Keras. Returns ``[batch, units]``, with ``return_sequences`` ``[batch, time, units]``; with
@@ -81,6 +83,7 @@ class GatedLSTM(keras.layers.RNN):
         use_cudnn: Any = "auto",
         rematerialize: bool = False,
         implementation: str | int = "auto",
+        jit_compile: bool | str = "auto",
         **arguments: Any,
     ):
         of_cell = {name: arguments.pop(name) for name in CELL_ARGUMENTS if name in arguments}
@@ -96,11 +99,15 @@ class GatedLSTM(keras.layers.RNN):
             activity_regularizer=activity_regularizer,
             **arguments,
         )
+        self._shape_seen: tuple[int | None, ...] = (None, None, None)
         self._steps: dict[tuple[str, ...], _Step] = {}
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.rematerialize = rematerialize
         self.use_cudnn = use_cudnn
         self.implementation = _implementation(implementation, use_cudnn)
+        if jit_compile not in ("auto", True, False):
+            raise InvalidInputError(f"jit_compile={jit_compile!r}: expected 'auto', True or False")
+        self.jit_compile = jit_compile
         # cuDNN's kernels cannot be compiled by XLA; Keras's own layer does the same.
         self.supports_jit = paths.choose(self, training=False) != "cudnn"
 
@@ -131,13 +138,12 @@ class GatedLSTM(keras.layers.RNN):
         Raises:
             InvalidInputError: ``implementation`` names a path that cannot run.
         """
-        shape = input_shape or getattr(self, "_length_seen", (None, None, None))
-        return paths.explain(self, shape[1], masked, training)
+        return paths.explain(self, (input_shape or self._shape_seen)[1], masked, training)
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Make the weights; a path that cannot run is refused here."""
         paths.choose(self, training=True)
-        self._length_seen = tuple(sequences_shape)
+        self._shape_seen = tuple(sequences_shape)
         super().build(sequences_shape, initial_state_shape)
 
     # --------------------------------------------------------------------------------------------------- the paths
@@ -201,7 +207,7 @@ class GatedLSTM(keras.layers.RNN):
             recurrent_mask=cell.recurrent_mask_for(recurrent_mask),
             additive=cell.layer_normalization is not True,
             rematerialize=self.rematerialize,
-            compiled=paths.compiles(sequences.shape[1]),
+            compiled=paths.compiles(self, sequences.shape[1]),
         )
         final = cell.unpack(final)
         if mask is None and not self.return_sequences:
@@ -244,6 +250,7 @@ class GatedLSTM(keras.layers.RNN):
         del config["cell"]
         own = {"units": self.units, "gates": self.gates, "use_cudnn": self.use_cudnn}
         own |= {"rematerialize": self.rematerialize, "implementation": self.implementation}
+        own |= {"jit_compile": self.jit_compile}
         of_cell = {name: _serialized(name, getattr(self.cell, name)) for name in CELL_ARGUMENTS}
         regularizer = regularizers.serialize(self.activity_regularizer)
         return {**config, **own, **of_cell, "activity_regularizer": regularizer}

@@ -35,6 +35,8 @@ from keras import ops
 
 from lstm_zoo.errors import InvalidInputError, UnknownNameError
 
+Step = Callable[..., tuple[Any, ...]]
+
 BLOCKS = ("input", "forget", "cell", "output")  # in the order of keras.layers.LSTM's kernels
 
 
@@ -50,16 +52,16 @@ class Gates:
         states: names of states of the variant's own, ``[batch, units]`` each, zero at first.
         feedback: blocks whose last activations take part in the recurrent product of these same blocks. The step
             function receives and returns them, side by side, as one more state, ``[batch, len(feedback) * units]``.
-        peepholes: whether the layer has peepholes unless it is told otherwise.
+        peepholes: whether the layer has peepholes unless it is told otherwise; None: it cannot have any.
     """
 
     name: str
-    step: Callable[..., tuple[Any, ...]]
+    step: Step
     blocks: tuple[str, ...] = BLOCKS
     parameters: Mapping[str, str] = field(default_factory=dict)
     states: tuple[str, ...] = ()
     feedback: tuple[str, ...] = ()
-    peepholes: bool = False
+    peepholes: bool | None = False
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -85,9 +87,13 @@ def register_gates(
         InvalidInputError: the name is one that comes with the package.
     """
 
-    def register(step: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    def register(step: Step) -> Step:
         known = VARIANTS.get(name)
-        if known is not None and known.step.__module__ == __name__ != step.__module__:
+        if (
+            known is not None
+            and known.step.__module__.startswith("lstm_zoo.")
+            and step.__module__ != known.step.__module__
+        ):
             raise InvalidInputError(f"name={name!r} is a variant of the package: choose another name for yours")
         VARIANTS[name] = Gates(name, step, **needs)
         return step

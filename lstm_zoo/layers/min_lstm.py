@@ -117,7 +117,7 @@ class MinLSTMCell(InputOnlyCell):
         candidate = ops.where(h >= 0, h + 0.5, ops.sigmoid(h))
         return ops.sigmoid(log_ratio), ops.sigmoid(-log_ratio) * candidate
 
-    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+    def step(self, inputs: Any, states: Any) -> Any:
         keep, add = self.gates(inputs)
         h = ops.cast(keep * ops.cast(states[0], keep.dtype) + add, self.compute_dtype)
         return h, [h]

@@ -22,7 +22,7 @@ class ParallelRNN(keras.layers.RNN):
     ``[batch, time, units]`` and the last states. Masked steps must keep the states; what they output does not matter.
 
     Args:
-        cell: the recurrence, one step of it: with ``implementation="sequential"`` it is what runs.
+        cell: an :class:`InputOnlyCell`, the recurrence as its equations are written: with ``implementation="sequential"`` it is what runs.
         implementation: ``"auto"``, ``"scan"`` or ``"sequential"``; ``"auto"`` is ``"scan"``.
         **kwargs: those of ``keras.layers.RNN``.
 
@@ -31,7 +31,7 @@ class ParallelRNN(keras.layers.RNN):
             ``[batch, time, features]`` with known features.
     """
 
-    def __init__(self, cell: keras.layers.Layer, *, implementation: str, **kwargs: Any):
+    def __init__(self, cell: InputOnlyCell, *, implementation: str, **kwargs: Any):
         if implementation not in ("auto", "scan", "sequential"):
             raise InvalidInputError(f"implementation={implementation!r}: expected 'auto', 'scan' or 'sequential'")
         super().__init__(cell, **kwargs)
@@ -47,7 +47,9 @@ class ParallelRNN(keras.layers.RNN):
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         if self.implementation == "sequential":
-            return super().inner_loop(sequences, initial_state, mask, training)
+            last = ops.zeros((ops.shape(sequences)[0], self.cell.units), dtype=self.compute_dtype)
+            last, outputs, states = super().inner_loop(sequences, [last, *initial_state], mask, training)
+            return last, outputs, list(states)[1:]
         if mask is not None:
             mask = ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
         if self.go_backwards:
@@ -148,6 +150,16 @@ class InputOnlyCell(keras.layers.Layer):
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
             )
+
+    def step(self, inputs: Any, states: Any) -> Any:
+        """One step: ``[batch, features]`` and the list of states to output ``[batch, units]`` and the new states."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+        """As :meth:`step`, with the last output as one more state in the first place, where Keras looks for what
+        masked steps are to repeat."""
+        output, states = self.step(inputs, states[1:])
+        return output, [output, *states]
 
     def make_bias(self, shape: Any, dtype: Any = None) -> Any:
         """The first bias; a subclass may start its forget gates elsewhere."""

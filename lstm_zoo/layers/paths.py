@@ -53,13 +53,10 @@ class Explanation:
 def explain(layer: GatedLSTM, length: int | None, masked: bool, training: bool) -> Explanation:
     """Which path ``layer`` takes for sequences of ``length`` steps (None: not known beforehand)."""
     path = choose(layer, training)
-    reasons = {other: first_obstacle(layer, other, training) for other in PATHS if other != path}
-    chosen_by = "implementation" if layer.implementation != "auto" else '"auto"'
-    reasons = {other: reason or f"{chosen_by} took {path!r}" for other, reason in reasons.items()}
-    gates = layer.cell.gates.name
-    return Explanation(
-        f"{layer.name} (gates={gates!r}, units={layer.units})", path, reasons, (*_notes(layer, path, length, masked),)
-    )
+    chosen_by = f"{'auto' if layer.implementation == 'auto' else 'implementation'} took {path!r}"
+    reasons = {other: first_obstacle(layer, other, training) or chosen_by for other in PATHS if other != path}
+    name = f"{layer.name} (gates={layer.gates!r}, units={layer.units})"
+    return Explanation(name, path, reasons, tuple(_notes(layer, path, length, masked)))
 
 
 def choose(layer: GatedLSTM, training: bool) -> str:
@@ -85,12 +82,15 @@ def first_obstacle(layer: GatedLSTM, path: str, training: bool = False) -> str |
     return next(obstacles[path](layer, training), None)
 
 
-def compiles(length: int | None) -> bool:
-    """Whether the scan is compiled by XLA: under TensorFlow, for sequences whose length is known while tracing.
+def compiles(layer: GatedLSTM, length: int | None) -> bool:
+    """Whether the scan is compiled by XLA, which is TensorFlow's to do, for sequences of ``length`` steps.
 
-    Each other length is compiled anew, which takes about a second; with lengths of all kinds that would never end.
+    ``jit_compile="auto"`` compiles where the length is known while tracing: every other length is compiled anew, which
+    takes about a second, and with lengths of all kinds that would never end.
     """
-    return keras.backend.backend() == "tensorflow" and length is not None
+    if keras.backend.backend() != "tensorflow":
+        return False
+    return length is not None if layer.jit_compile == "auto" else layer.jit_compile
 
 
 def _notes(layer: GatedLSTM, path: str, length: int | None, masked: bool) -> Iterator[str]:
@@ -98,8 +98,10 @@ def _notes(layer: GatedLSTM, path: str, length: int | None, masked: bool) -> Ite
         yield "its mask has to be one of right padding without empty rows, or the call fails"
     if path != "scan" or keras.backend.backend() != "tensorflow":
         return
-    if compiles(length):
-        yield f"compiled by XLA for {length} steps; another length or batch size is compiled when it first comes"
+    if compiles(layer, length):
+        yield "compiled by XLA; another length or batch size is compiled when it first comes"
+    elif layer.jit_compile is False:
+        yield "not compiled by itself: jit_compile=False"
     else:
         yield "not compiled by itself, as the number of steps is not known: give the Input a length to have it faster"
 

@@ -26,14 +26,16 @@ def _stabilized(log_f: Any, z: tuple[Any, ...], c: Any, n: Any, m: Any, cell: An
     return h, c, n, new_m
 
 
-@register_gates("slstm", states=("normalizer", "stabilizer"))
+@register_gates("slstm", states=("normalizer", "stabilizer"), peepholes=None)
 def slstm(z, h, c, n, m, cell):  # type: ignore[no-untyped-def]
     """The gates of :class:`SLSTM` with a sigmoid forget gate. Shapes: ``z`` ``[batch, 4 * units]``, else ``units``."""
     i, f, g, o = cell.split(z)
-    return _stabilized(-ops.softplus(-f), (i, g, o), c, n, m, cell)
+    # The logarithm of the sigmoid, in operators that TFLite has; it has no softplus.
+    log_f = ops.minimum(f, 0.0) - ops.log(1.0 + ops.exp(-ops.abs(f)))
+    return _stabilized(log_f, (i, g, o), c, n, m, cell)
 
 
-@register_gates("slstm_exponential", states=("normalizer", "stabilizer"))
+@register_gates("slstm_exponential", states=("normalizer", "stabilizer"), peepholes=None)
 def slstm_exponential(z, h, c, n, m, cell):  # type: ignore[no-untyped-def]
     """The gates of :class:`SLSTM` with an exponential forget gate; shapes as in :func:`slstm`."""
     i, f, g, o = cell.split(z)
@@ -73,8 +75,6 @@ class SLSTM(GatedLSTM):
             raise InvalidInputError(
                 f"forget_activation={forget_activation!r}: expected one of {', '.join(map(repr, FORGET_ACTIVATIONS))}"
             )
-        if arguments.get("peepholes"):
-            raise InvalidInputError(f"peepholes={arguments['peepholes']!r}: an sLSTM has none")
         if arguments.pop("gates", "slstm").split("_")[0] != "slstm":
             raise InvalidInputError("gates= is fixed in an sLSTM: use GatedLSTM for another variant")
         self.forget_activation = forget_activation

@@ -66,7 +66,7 @@ def scan(
         InvalidInputError: the backend of Keras has no such loop.
     """
     module = importlib.import_module(f"{__name__}.{_backend()}")
-    return module.scan(  # type: ignore[no-any-return]
+    return module.scan(
         step,
         inputs,
         recurrent_kernel,

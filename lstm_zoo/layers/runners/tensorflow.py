@@ -119,32 +119,28 @@ class _Segment:
         """The gradients of everything in ``given``."""
         parameters, first = given["parameters"], given["states"][0]
         before = tf.concat([first[None], outputs[:-1]], axis=0)  # h of the step before
-        others = len(given["states"]) - 1
+        stored, *others = saved
+        z = (stored,) if self.additive else (given["inputs"], stored)
 
         def body(carried: Any, slices: States) -> tuple[Any, States]:
             d_states, d_parameters = carried
-            (d_output, h, z, *rest), x = slices[:-1], slices[-1]
-            states, now = (h, *rest[:others]), tuple(rest[others:])
-            parts = (z,) if self.additive else (x, z)
+            d_output, z, states, now = tf.nest.pack_sequence_as(sequences, slices)
             with tf.GradientTape() as tape:
-                tape.watch([parts, states, parameters])
-                z_input, z_recurrent = (z, 0.0) if self.additive else (x, z)
-                new = self.step(z_input, z_recurrent, states, parameters, now)
-            d_parts, d_before, d_here = tape.gradient(
+                tape.watch([z, states, parameters])
+                new = self.step(*z, *([0.0] if self.additive else []), states, parameters, now)
+            d_z, d_before, d_here = tape.gradient(
                 new,
-                (parts, states, parameters),
+                (z, states, parameters),
                 output_gradients=(d_states[0] + d_output, *d_states[1:]),
                 unconnected_gradients="zero",
             )
-            d_h = self._recur_back(d_parts[-1], given) + d_before[0]
-            return ((d_h, *d_before[1:]), tf.nest.map_structure(tf.add, d_parameters, d_here)), d_parts
+            d_h = self._recur_back(d_z[-1], given) + d_before[0]
+            return ((d_h, *d_before[1:]), tf.nest.map_structure(tf.add, d_parameters, d_here)), d_z
 
-        like = (saved[0],) if self.additive else (saved[0], saved[0])
+        sequences = (d_outputs, z, (before, *others), constants)
         carried = (d_final, tf.nest.map_structure(tf.zeros_like, parameters))
-        unused = saved[0] if self.additive else given["inputs"]
-        (d_states, d_parameters), d_z = _loop(
-            body, carried, (d_outputs, before, *saved, *constants, unused), tuple(z[0] for z in like), reverse=True
-        )
+        like = tuple(stored[0] for _ in z)
+        (d_states, d_parameters), d_z = _loop(body, carried, tuple(tf.nest.flatten(sequences)), like, reverse=True)
         d_given = self._of_inputs(d_z[0], given) | {"recurrent_kernel": self._of_kernel(before, d_z[-1], given)}
         return {name: d_given[name] for name in given if name in d_given} | {
             "parameters": d_parameters,

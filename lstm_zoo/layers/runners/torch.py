@@ -33,6 +33,8 @@ def scan(
     def segment(
         inputs: torch.Tensor, constants: tuple[torch.Tensor, ...], states: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        z_input: torch.Tensor
+        z_recurrent: torch.Tensor | float
         outputs = []
         # unbind, and not indexing: its gradient is one stack, that of indexing is quadratic in time
         slices = zip(*(constant.unbind() for constant in constants), strict=True) if constants else None

@@ -150,6 +150,8 @@ class GatedLSTM(keras.layers.RNN):
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         """The last output, all outputs and the last states of ``sequences`` ``[batch, time, features]``."""
+        if sequences.shape[1] == 0:
+            raise InvalidInputError(f"sequences: expected at least one step, got shape {tuple(sequences.shape)}")
         mask = tree.flatten(mask)[0] if tree.is_nested(mask) else mask
         states = tuple(initial_state) if tree.is_nested(initial_state) else (initial_state,)
         if training and self.cell.dropout:

@@ -184,7 +184,7 @@ def linear_recurrence(a: Any, b: Any, initial: Any) -> Any:
 
 
 def _both_levels(step: Any, inputs: Any, initial: Any, reverse: bool = False) -> tuple[Any, Any, Any]:
-    """Runs ``step`` within the blocks, then adds what enters each block; also returns that, and what leaves the last."""
+    """Runs ``step`` within the blocks, then adds what enters each block; returns those too, and what leaves at last."""
 
     def hop(entering: Any, block: Any) -> Any:
         return block[0] + block[1] * entering, entering

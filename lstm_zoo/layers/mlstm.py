@@ -1,4 +1,4 @@
-"""mLSTM, the matrix memory of xLSTM, in its recurrent form and in the equal one that is parallel within chunks of time."""
+"""mLSTM, the matrix memory of xLSTM: its recurrent form, and the equal one that is parallel within chunks of time."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class MLSTM(ParallelRNN):
         n_t &= f_t n_{t-1} + i_t k_t \\
         h_t &= \sigma(W_o x_t + b_o) \odot \frac{C_t^\top q_t}{\max(|n_t^\top q_t|, 1)}
 
-    for each head by itself, with :math:`d` = ``units / heads``. Since the exponentials would overflow, what is stored are
-    :math:`C_t e^{-m_t}` and :math:`n_t e^{-m_t}` with the stabiliser :math:`m_t = \max(\log f_t + m_{t-1}, \log i_t)`;
-    outputs do not depend on it, and gradients take it as a constant.
+    for each head by itself, with :math:`d` = ``units / heads``. Since the exponentials would overflow, stored are
+    :math:`C_t e^{-m_t}` and :math:`n_t e^{-m_t}`, with the stabiliser :math:`m_t = \max(\log f_t + m_{t-1}, \log i_t)`.
+    Outputs do not depend on it, and gradients take it as a constant.
 
     Call arguments and masks are those of ``keras.layers.LSTM``. Outputs: ``[batch, time, units]`` with
     ``return_sequences``, else ``[batch, units]``. States: C ``[batch, heads, d, d]`` (keys in rows, values in columns),

@@ -18,11 +18,12 @@ class ParallelRNN(keras.layers.RNN):
 
         scan(sequences, states, mask) -> (outputs, states)
 
-    from ``[batch, time, features]``, states in the layer's compute dtype and a mask ``[batch, time]`` or None to outputs
-    ``[batch, time, units]`` and the last states. Masked steps must keep the states; what they output does not matter.
+    from ``[batch, time, features]``, states in the layer's compute dtype and a mask ``[batch, time]`` or None to
+    outputs ``[batch, time, units]`` and the last states. Masked steps must keep the states; what they output does not
+    matter.
 
     Args:
-        cell: an :class:`InputOnlyCell`, the recurrence as its equations are written: with ``implementation="sequential"`` it is what runs.
+        cell: the recurrence as its equations are written; it is what runs with ``implementation="sequential"``.
         implementation: ``"auto"``, ``"scan"`` or ``"sequential"``; ``"auto"`` is ``"scan"``.
         **kwargs: those of ``keras.layers.RNN``.
 

@@ -120,7 +120,7 @@ class _Segment:
         parameters, first = given["parameters"], given["states"][0]
         before = tf.concat([first[None], outputs[:-1]], axis=0)  # h of the step before
         stored, *others = saved
-        z = (stored,) if self.additive else (given["inputs"], stored)
+        z = (stored,) if self.additive else (self._project(given["inputs"], given), stored)
 
         def body(carried: Any, slices: States) -> tuple[Any, States]:
             d_states, d_parameters = carried
@@ -139,7 +139,7 @@ class _Segment:
 
         sequences = (d_outputs, z, (before, *others), constants)
         carried = (d_final, tf.nest.map_structure(tf.zeros_like, parameters))
-        like = tuple(stored[0] for _ in z)
+        like = tuple(_slice_of(stored) for _ in z)
         (d_states, d_parameters), d_z = _loop(body, carried, tuple(tf.nest.flatten(sequences)), like, reverse=True)
         d_given = self._of_inputs(d_z[0], given) | {"recurrent_kernel": self._of_kernel(before, d_z[-1], given)}
         return {name: d_given[name] for name in given if name in d_given} | {
@@ -202,7 +202,7 @@ class _Segment:
 class _Segments:
     """Segments of about the square root of all steps: only the states between them are stored.
 
-    Backwards, each segment is run once more. Steps that are left over make a shorter segment at the end.
+    Backwards, each segment is run once more. The last segment is what the others leave over: at least one step.
     """
 
     def __init__(self, segment: _Segment):
@@ -215,12 +215,10 @@ class _Segments:
             outputs, final, _ = self.segment.forward(given | {"inputs": slices[0], "states": states}, slices[1:])
             return final, (outputs, *states)
 
-        def like() -> States:
-            first = given["states"]
-            return (tf.zeros(tf.concat([[length], tf.shape(first[0])], 0), first[0].dtype), *first)
-
+        first = given["states"][0]
+        of_segment = tf.TensorSpec([length if isinstance(length, int) else None, *first.shape], first.dtype)
         cut, rest = zip(*(_cut(x, count, length) for x in (given["inputs"], *constants)), strict=True)
-        states, (outputs, *starts) = _loop(body, given["states"], cut, like())
+        states, (outputs, *starts) = _loop(body, given["states"], cut, (of_segment, *given["states"]))
         last, final, _ = self.segment.forward(given | {"inputs": rest[0], "states": states}, rest[1:])
         return tf.concat([_joined(outputs), last], axis=0), final, (starts, states)
 
@@ -251,8 +249,7 @@ class _Segments:
 
         carried = again(last_states, rest, d_final)
         d_rest = carried.pop("inputs")
-        like = tf.zeros_like(cut[1][0])
-        carried, (d_inputs,) = _loop(body, carried, (*starts, *cut), (like,), reverse=True)
+        carried, (d_inputs,) = _loop(body, carried, (*starts, *cut), (_slice_of(cut[1]),), reverse=True)
         d_given = carried | {"inputs": tf.concat([_joined(d_inputs), d_rest], axis=0)}
         return {name: d_given[name] for name in given}
 
@@ -266,7 +263,8 @@ def _loop(
 ) -> tuple[Any, States]:
     """``carried, outputs = body(carried, slices)`` for every slice of ``sequences`` along their first axis.
 
-    ``like`` has the shapes and types of the outputs, which come back stacked, in the order of the sequences.
+    ``like`` has the shapes and types of the outputs, as tensors or specifications; they come back stacked, in the
+    order of the sequences.
     """
     length = sequences[0].shape[0]
     length = tf.shape(sequences[0])[0] if length is None else length
@@ -281,7 +279,22 @@ def _loop(
     _, carried, collected = tf.while_loop(
         lambda t, *_: t < length, advance, (tf.constant(0), carried, collected), maximum_iterations=length
     )
-    return carried, tuple(array.stack() for array in collected)
+    return carried, tuple(_stack(array, x, length) for array, x in zip(collected, like, strict=True))
+
+
+def _stack(array: tf.TensorArray, like: Any, length: Any) -> tf.Tensor:
+    """``array.stack()``, which fails where there is nothing to stack and a size is not known."""
+
+    def nothing() -> tf.Tensor:
+        return tf.zeros([0, *(size or 0 for size in like.shape)], like.dtype)
+
+    if isinstance(length, int):
+        return array.stack() if length else nothing()
+    return tf.cond(length > 0, array.stack, nothing)
+
+
+def _slice_of(x: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec(x.shape[1:], x.dtype)
 
 
 def _array(dtype: tf.DType, shape: tf.TensorShape, length: Any) -> tf.TensorArray:
@@ -289,14 +302,14 @@ def _array(dtype: tf.DType, shape: tf.TensorShape, length: Any) -> tf.TensorArra
 
 
 def _segments(x: tf.Tensor) -> tuple[Any, Any]:
-    """How many whole segments there are, and the steps in each."""
+    """How many segments there are before the last one, and the steps in each."""
     time = x.shape[0]
     if time is not None:
-        length = max(1, math.isqrt(time))
-        return time // length, length
-    time = tf.shape(x)[0]
-    length = tf.maximum(1, tf.cast(tf.sqrt(tf.cast(time, tf.float32)), tf.int32))
-    return time // length, length
+        length = math.isqrt(time)
+    else:
+        time = tf.shape(x)[0]
+        length = tf.cast(tf.sqrt(tf.cast(time, tf.float32)), tf.int32)
+    return (time - 1) // length, length
 
 
 def _cut(x: tf.Tensor, count: Any, length: Any) -> tuple[tf.Tensor, tf.Tensor]:

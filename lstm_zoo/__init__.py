@@ -26,6 +26,7 @@ from lstm_zoo.errors import (
 )
 
 if TYPE_CHECKING:
+    from lstm_zoo import layers
     from lstm_zoo.data.audio_files import read_audio
     from lstm_zoo.exporters import export
     from lstm_zoo.registry import get, info, list_models
@@ -44,6 +45,7 @@ __all__ = [
     "export",
     "get",
     "info",
+    "layers",
     "list_models",
     "read_audio",
 ]
@@ -58,6 +60,8 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "layers":
+        return importlib.import_module("lstm_zoo.layers")
     if name not in _WHERE:
         raise AttributeError(f"module 'lstm_zoo' has no attribute {name!r}; there are: {', '.join(__all__)}")
     return getattr(importlib.import_module(_WHERE[name]), name)

@@ -11,7 +11,9 @@
 
 from lstm_zoo.layers.gated_lstm import GatedLSTM
 from lstm_zoo.layers.gates import VARIANTS, Gates, register_gates
+from lstm_zoo.layers.min_lstm import MinLSTM
+from lstm_zoo.layers.mlstm import MLSTM
 from lstm_zoo.layers.paths import Explanation
 from lstm_zoo.layers.slstm import SLSTM
 
-__all__ = ["SLSTM", "VARIANTS", "Explanation", "GatedLSTM", "Gates", "register_gates"]
+__all__ = ["MLSTM", "SLSTM", "VARIANTS", "Explanation", "GatedLSTM", "Gates", "MinLSTM", "register_gates"]

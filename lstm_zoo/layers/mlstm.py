@@ -9,11 +9,13 @@ import keras
 from keras import ops
 
 from lstm_zoo.errors import InvalidInputError
-from lstm_zoo.layers.parallel import InputOnlyCell, ParallelRNN, positive_integer
+from lstm_zoo.layers.parallel import WORKING, InputOnlyCell, ParallelRNN, positive_integer
 
 EMPTY = -1e30  # the stabiliser of an empty memory: a logarithm of zero with which one can still reckon
 NEVER = -2e30  # log of the weight of a step that writes nothing: nothing even beside an empty memory
-MOST = 40.0  # exp(-m) is cut off at exp(40): outputs that small are zero in any use
+# Between these exp(-m) is cut off. Above, outputs are zero in any use; below, what it is compared with, a product of
+# vectors whose largest weight is one, is nothing but rounding, and might be zero.
+LEAST, MOST = -14.0, 40.0
 
 
 @keras.saving.register_keras_serializable(package="lstm_zoo")
@@ -29,12 +31,12 @@ class MLSTM(ParallelRNN):
 
     for each head by itself, with :math:`d` = ``units / heads``. Since the exponentials would overflow, stored are
     :math:`C_t e^{-m_t}` and :math:`n_t e^{-m_t}`, with the stabiliser :math:`m_t = \max(\log f_t + m_{t-1}, \log i_t)`.
-    Outputs do not depend on it, and gradients take it as a constant.
+    Outputs do not depend on it, and gradients take it as a constant, which leaves those of outputs as they are.
 
     Call arguments and masks are those of ``keras.layers.LSTM``. Outputs: ``[batch, time, units]`` with
     ``return_sequences``, else ``[batch, units]``. States: C ``[batch, heads, d, d]`` (keys in rows, values in columns),
     n ``[batch, heads, d]`` and m ``[batch, heads]``. A head whose C and n are zero is empty, whatever its m. All are in
-    the layer's compute dtype; inside, float32 is the least.
+    the layer's compute dtype; inside it is float32.
 
     Weights: ``kernel`` ``[features, 4 * units + 2 * heads]`` and ``bias`` of that length, in the blocks query, key,
     value, output (``units`` each, head after head), input, forget (``heads`` each).
@@ -185,8 +187,8 @@ class MLSTMCell(InputOnlyCell):
         return q, k / math.sqrt(size), v, ops.sigmoid(o), log_i, log_f
 
     def unpack(self, states: Any) -> tuple[Any, Any]:
-        """The states to memory and stabiliser, in the working dtype."""
-        states = [ops.cast(state, self.working_dtype) for state in states]
+        """The states to memory and stabiliser, float32."""
+        states = [ops.cast(state, WORKING) for state in states]
         C, n, m = (ops.reshape(x, (-1, *shape)) for x, shape in zip(states, self.state_shapes, strict=True))  # noqa: N806
         memory = ops.concatenate([C, n[..., None]], axis=-1)
         return memory, ops.where(ops.any(memory != 0, axis=(-2, -1)), m, ops.full_like(m, EMPTY))
@@ -219,7 +221,7 @@ def read_out(found: Any, m: Any) -> Any:
         found: ``[..., d + 1]``: :math:`C^\top q` and, last, :math:`n^\top q`.
         m: ``[...]``, the stabiliser of both.
     """
-    least = ops.exp(ops.minimum(-m, MOST))
+    least = ops.exp(ops.clip(-m, LEAST, MOST))
     return found[..., :-1] / ops.maximum(ops.abs(found[..., -1]), least)[..., None]
 
 
@@ -273,29 +275,63 @@ def chunkwise(
     # What every chunk adds to the memory, and from that the memory each chunk begins with.
     added = ops.exp(weight[..., -1, :] - largest[..., -1:])[..., None] * values
     added = ops.matmul(ops.swapaxes(keys, -1, -2), added)  # [chunks, batch, heads, d, v]
-    (memory, last_m), (memories, m) = _hop(added, since_start[..., -1], largest[..., -1], memory, m)
+    m_before, m_after = _stabilisers(since_start[..., -1], largest[..., -1], m)
+    kept = ops.exp(since_start[..., -1] + m_before - m_after)[..., None]
+    added = ops.exp(largest[..., -1] - m_after)[..., None, None] * added
+    shape = ops.shape(added)
+    memories = _memories(kept, ops.reshape(added, (*shape[:3], -1)), ops.reshape(memory, (*shape[1:3], -1)))
+    memories = ops.reshape(memories, (chunks + 1, *shape[1:]))
 
-    since_start = since_start + m[..., None]  # from here on the weight of that memory, its log
+    since_start = since_start + m_before[..., None]  # from here on the weight of what preceded the chunk, its log
     m = ops.stop_gradient(ops.maximum(since_start, largest))
     scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) * ops.exp(weight - m[..., None])
-    found = ops.matmul(scores, values) + ops.exp(since_start - m)[..., None] * ops.matmul(queries, memories)
-    return merge(read_out(found, m)), (memory, last_m)
+    before = ops.exp(since_start - m)[..., None] * ops.matmul(queries, memories[:-1])
+    return merge(read_out(ops.matmul(scores, values) + before, m)), (memories[-1], m_after[-1])
 
 
-def _hop(added: Any, log_f: Any, largest: Any, memory: Any, m: Any) -> Any:
-    """From chunk to chunk: the last (memory, m), and those that each chunk begins with."""
-    shape = ops.shape(added)
+def _stabilisers(log_f: Any, largest: Any, m: Any) -> tuple[Any, Any]:
+    """``m`` before and after each chunk, ``[chunks, batch, heads]``; constants, but for the first of all."""
+
+    def step(m: Any, chunk: Any) -> Any:
+        return ops.maximum(chunk[..., 0] + m, chunk[..., 1]), m
+
     # As one tensor: Keras's scan takes no more than one of unknown length on TensorFlow.
-    packed = ops.concatenate([ops.reshape(added, (*shape[:-2], -1)), log_f[..., None], largest[..., None]], axis=-1)
+    chunks = ops.stop_gradient(ops.stack([log_f, largest], axis=-1))
+    last, before = ops.scan(step, ops.stop_gradient(m), chunks)
+    later = ops.concatenate([before[1:], last[None]])
+    return ops.concatenate([m[None], before[1:]]), later
 
-    def step(state: Any, chunk: Any) -> Any:
-        memory, m_before = state
-        added, log_f, largest = ops.reshape(chunk[..., :-2], shape[1:]), chunk[..., -2], chunk[..., -1]
-        m = ops.stop_gradient(ops.maximum(log_f + m_before, largest))
-        kept = ops.exp(log_f + m_before - m)[..., None, None] * memory
-        return (kept + ops.exp(largest - m)[..., None, None] * added, m), state
 
-    return ops.scan(step, (memory, m), packed)
+@ops.custom_gradient
+def _memories(kept: Any, added: Any, initial: Any) -> Any:
+    """All :math:`M_{n+1} = kept_n M_n + added_n`, the first and the last included.
+
+    With a gradient of its own, since TensorFlow's for loops cannot be compiled by XLA when the length is unknown.
+
+    Args:
+        kept: ``[chunks, batch, heads, 1]``.
+        added: ``[chunks, batch, heads, n]``.
+        initial: ``[batch, heads, n]``.
+
+    Returns:
+        ``[chunks + 1, batch, heads, n]``.
+    """
+
+    def run(added: Any, initial: Any, reverse: bool) -> Any:
+        def step(memory: Any, chunk: Any) -> Any:
+            return chunk[..., :1] * memory + chunk[..., 1:], memory
+
+        return ops.scan(step, initial, ops.concatenate([kept, added], axis=-1), reverse=reverse)
+
+    last, memories = run(added, initial, reverse=False)
+
+    def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any]:
+        if upstream is None:
+            (upstream,) = args  # except on PyTorch
+        first, later = run(upstream[:-1], upstream[-1], reverse=True)
+        return ops.sum(later * memories, axis=-1, keepdims=True), later, first
+
+    return ops.concatenate([memories, last[None]]), gradient
 
 
 def _pair(name: str, value: Any) -> tuple[float, float]:

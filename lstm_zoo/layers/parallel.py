@@ -47,12 +47,13 @@ class ParallelRNN(keras.layers.RNN):
         super().build(sequences_shape, initial_state_shape)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+        if mask is not None:
+            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+            mask = mask[..., 0] if len(mask.shape) == 3 else mask
         if self.implementation == "sequential":
             last = ops.zeros((ops.shape(sequences)[0], self.cell.units), dtype=self.compute_dtype)
             last, outputs, states = super().inner_loop(sequences, [last, *initial_state], mask, training)
             return last, outputs, list(states)[1:]
-        if mask is not None:
-            mask = ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
@@ -93,6 +94,9 @@ class ParallelRNN(keras.layers.RNN):
         return cls(**config)
 
 
+WORKING = "float32"  # dtype of gates and states: less is not enough, and Keras's operations do not keep more
+
+
 class InputOnlyCell(keras.layers.Layer):
     """A cell whose gates see the input alone, through one kernel ``[features, columns]`` and one bias ``[columns]``.
 
@@ -131,8 +135,6 @@ class InputOnlyCell(keras.layers.Layer):
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.output_size = units
-        # Gates and states need the range and the precision of float32 at least.
-        self.working_dtype = keras.backend.result_type(self.compute_dtype, "float32")
 
     def build(self, input_shape: Any) -> None:
         self.kernel = self.add_weight(
@@ -167,9 +169,9 @@ class InputOnlyCell(keras.layers.Layer):
         return self.bias_initializer(shape, dtype=dtype)
 
     def project(self, inputs: Any) -> Any:
-        """``[..., features]`` to pre-activations ``[..., columns]`` in the working dtype."""
-        z = ops.cast(ops.matmul(inputs, self.kernel), self.working_dtype)
-        return z if self.bias is None else z + ops.cast(self.bias, self.working_dtype)
+        """``[..., features]`` to pre-activations ``[..., columns]``, float32 whatever the layer's dtype."""
+        z = ops.cast(ops.matmul(inputs, self.kernel), WORKING)
+        return z if self.bias is None else z + ops.cast(self.bias, WORKING)
 
 
 def positive_integer(name: str, value: Any) -> int:

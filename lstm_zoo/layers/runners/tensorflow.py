@@ -43,6 +43,7 @@ def scan(
     given = {"inputs": inputs, "kernel": kernel, "bias": bias, "recurrent_kernel": recurrent_kernel}
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     given |= {"parameters": dict(parameters), "states": tuple(states)}
+    given = tf.nest.map_structure(tf.convert_to_tensor, given)  # variables are read outside of what is compiled
 
     def run(given: dict[str, Any], constants: tuple[tf.Tensor, ...], recurrent_mask: tf.Tensor | None) -> Any:
         return _differentiable(_Segment(step, additive, recurrent_mask), given, constants, rematerialize)

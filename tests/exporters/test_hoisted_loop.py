@@ -4,9 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from lstm_zoo.errors import ExportError
+from lstm_zoo.exporters import tflite
 from lstm_zoo.exporters.hoisted_loop import hoisted_lstm, lstm_loop, without_cudnn
+from lstm_zoo.layers import SLSTM, VARIANTS, GatedLSTM
 
 
 def reference(x, h, c, kernel, recurrent, bias, activation):
@@ -93,18 +96,51 @@ def test_context_reaches_nested_layers_and_leaves_the_model_as_it_was():
     np.testing.assert_array_equal(np.asarray(model(x)), before)
 
 
+@pytest.mark.slow
+def test_file_has_the_answers_of_every_gate_variant():
+    """One model with all of them side by side, since converting takes longer than anything else here."""
+    inputs = keras.Input((7, 3))
+    every = [GatedLSTM(4, gates=name, return_sequences=True) for name in VARIANTS]
+    every += [
+        GatedLSTM(4, gates="peephole", projection_units=3, cell_clip=0.5, projection_clip=0.3, return_sequences=True),
+        GatedLSTM(4, layer_normalization=True, zoneout_cell=0.2, zoneout_hidden=0.1, return_sequences=True),
+        GatedLSTM(4, layer_normalization="per_gate", cell_activation="tanh", return_sequences=True),
+        keras.layers.Bidirectional(GatedLSTM(4, peepholes=("output",), return_sequences=True)),
+        SLSTM(4, heads=2, return_sequences=True),
+    ]
+    model = keras.Model(inputs, keras.layers.Concatenate()([layer(inputs) for layer in every]))
+    random = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(random.uniform(-1, 1, variable.shape))
+    x = random.standard_normal((1, 7, 3)).astype("float32")
+
+    interpreter = Interpreter(model_content=tflite.convert(model))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    given = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(given, np.asarray(model(x)), atol=2e-6)
+    assert not any(op["op_name"].startswith("Flex") for op in interpreter._get_ops_details())
+
+
 @pytest.mark.parametrize("context", [hoisted_lstm, without_cudnn])
 def test_context_restores_after_an_error(context):
     model = two_layers()
+    gated = GatedLSTM(4, implementation="scan", jit_compile=True)
+    model.add(keras.layers.Reshape((2, 4)))
+    model.add(gated)
     seen = []
 
     def fail():
+        assert (gated.use_cudnn, gated.jit_compile, gated.implementation) == (False, False, "auto")
         seen.extend(layer.use_cudnn for layer in lstms(model))
         raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"), context(model):
         fail()
     assert seen == [False] * 3
+    assert (gated.use_cudnn, gated.jit_compile, gated.implementation) == ("auto", True, "scan")
+    assert "inner_loop" not in vars(gated)
     assert not any("inner_loop" in vars(layer) for layer in lstms(model))
     assert [layer.use_cudnn for layer in lstms(model)] == ["auto"] * 3
 

@@ -1,18 +1,27 @@
-"""The accuracy benchmark: what it makes of a folder of runs, and what it would run."""
+"""The accuracy benchmark: what it makes of a folder of runs, and what it would run. That of the layers: that it
+compares what is the same, in turn, and that it says what misses its target."""
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
+import numpy as np
 import pytest
 
 from lstm_zoo.data import small
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "benchmarks" / "speech_accuracy.py"
+LAYERS = ROOT / "benchmarks" / "layers.py"
 
 
 def write_run(runs: Path, name: str, seed: int, accuracy: float, **more: object) -> None:
@@ -97,3 +106,124 @@ def test_files_are_replayed_on_the_test_clips(tmp_path: Path) -> None:
     right = [100 * float((testing.labels == label).mean()) for label in (0, speech_commands.UNKNOWN)]
     row = table(tmp_path, "--table-only", "--models", "speech", "--seeds", "0", "--data", str(data))["speech"]
     assert row[-3:] == [f"{right[0]:.2f} %", f"{right[1]:.2f} %", f"{right[1] - right[0]:+.2f}"]
+
+
+@pytest.fixture(scope="module")
+def layers() -> Iterator[ModuleType]:
+    """The benchmark of the layers as a module, without what it sets in the environment."""
+    spec = importlib.util.spec_from_file_location("benchmark_of_layers", LAYERS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with mock.patch.dict(os.environ), mock.patch.dict(sys.modules, {spec.name: module}):
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.mark.parametrize(
+    ("value", "target", "at_least", "said"),
+    [
+        (0.64, 0.75, False, "0.64 ≤ 0.75"),
+        (0.90, 0.75, False, "0.90 > 0.75 missed"),
+        (96.0, 50, True, "96.00 ≥ 50"),
+        (8.0, 50, True, "8.00 < 50 missed"),
+        (0.5, None, False, "0.50"),
+        (float("nan"), 0.75, False, "-"),
+    ],
+)
+def test_a_figure_stands_beside_its_target(
+    layers: ModuleType, value: float, target: float | None, at_least: bool, said: str
+) -> None:
+    assert layers.verdict(value, target, at_least) == said
+
+
+def test_the_targets_by_shape_and_work(layers: ModuleType) -> None:
+    def of(frames: int, batch: int, training: bool) -> tuple[float | None, float | None]:
+        return layers.times_target(layers.Problem(frames, batch, 64, 128, training))
+
+    assert of(49, 32, True) == (0.75, 1.2)
+    assert of(49, 64, True) == (0.75, 1.0)
+    assert of(49, 1, False) == (0.35, None)
+    assert of(16, 1, False) == (0.5, None)
+    assert of(49, 32, False) == (None, None)
+    allowed = {name: limit for name, (_, limit) in layers.variant_options(128).items()}
+    assert allowed["peephole"] == 1.2
+    assert allowed["layer normalization"] == 1.6
+    assert allowed["full_gate_recurrence"] == 2.5
+
+
+def test_a_ratio_is_the_median_over_rounds(layers: ModuleType) -> None:
+    times = {"ours": [1.0, 30.0, 2.0], "theirs": [2.0, 100.0, 1.0]}  # the ratio of the medians would be 1
+    assert layers.ratio(times, "ours", "theirs") == 0.5
+    assert np.isnan(layers.ratio(times, "ours", "absent"))
+
+
+def test_rounds_alternate_their_order(layers: ModuleType) -> None:
+    made: list[str] = []
+    calls = {name: lambda name=name: made.append(name) for name in "abc"}
+    times = layers.interleaved(calls, seconds=0.0, least=3)
+    assert "".join(made) == "abccbaabc"
+    assert [len(taken) for taken in times.values()] == [3, 3, 3]
+
+
+def test_sides_that_differ_are_not_compared(layers: ModuleType) -> None:
+    outputs, gradient = np.ones((2, 3)), np.linspace(-1.0, 1.0, 6)
+    layers.check({"a": [outputs, gradient], "b": [outputs, gradient + 5e-5]}, "here")
+    with pytest.raises(SystemExit, match=r"here: b and a differ by 2\.0e-04 in the gradient of x"):
+        layers.check({"a": [outputs, gradient], "b": [outputs, gradient + 2e-4]}, "here")
+    with pytest.raises(SystemExit, match="in the outputs"):
+        layers.check({"a": [outputs], "b": [outputs * np.nan]}, "here")
+
+
+def test_what_is_not_installed_is_left_out(layers: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = layers.Problem(49, 1, 40, 128, training=False)
+    monkeypatch.setattr(layers.importlib.util, "find_spec", lambda name: object())
+    assert {"torch", "onnxruntime"} < set(layers.times_sides(problem))
+    monkeypatch.setattr(
+        layers.importlib.util, "find_spec", lambda name: None if name in ("torch", "onnx") else object()
+    )
+    assert not {"torch", "onnxruntime"} & set(layers.times_sides(problem))
+    assert layers.missing("onnxruntime") == ["onnx"]
+
+
+@pytest.mark.parametrize("text", ["49,40", "0,40,128", "a,b,c"])
+def test_a_wrong_shape_is_refused(layers: ModuleType, text: str) -> None:
+    assert layers.shape("49,40,128") == (49, 40, 128)
+    with pytest.raises(argparse.ArgumentTypeError, match="expected T,D,H"):
+        layers.shape(text)
+
+
+def layers_table(*options: str) -> list[dict[str, str]]:
+    """The rows of the one table that the command prints as Markdown, by column."""
+    line = [sys.executable, str(LAYERS), "--quick", "--markdown", *options]
+    done = subprocess.run(line, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    columns, _, *rows = (line[2:-2].split(" | ") for line in done.stdout.splitlines() if line.startswith("|"))
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def test_layers_are_compared_with_all_that_is_installed() -> None:
+    """The sides agree in values and gradients, or there would be no table."""
+    rows = layers_table("--only", "times", "--shapes", "5,3,4")
+    assert [row["work"] for row in rows] == [
+        "training, batch 32", "training, batch 64", "inference, batch 1", "inference, batch 32", "inference, batch 64",
+    ]  # fmt: skip
+    for row in rows:
+        assert {row["T, D, H"], row["work"]} > {"5, 3, 4"}
+        assert all(float(row[side].split()[0]) > 0 for side in ("Keras XLA", "Keras unrolled", "GatedLSTM"))
+        assert (row["torch"] == "-") == (importlib.util.find_spec("torch") is None)
+        assert row["onnxruntime"] == "-" or row["work"].startswith("inference")
+    assert "0.75" in rows[0]["GatedLSTM"]
+    assert "0.5" in rows[2]["GatedLSTM"]
+
+
+@pytest.mark.slow
+def test_long_sequences_are_measured_in_processes_of_their_own() -> None:
+    rows = {row["layer"]: row for row in layers_table("--only", "lengths")}
+    assert {"Keras graph", "GatedLSTM", "GatedLSTM rematerialize", "MinLSTM"} <= set(rows)
+    assert "Keras XLA" not in rows, "not without --slow"
+    for row in rows.values():
+        assert float(row["seconds a step"]) < float(row["first step s"])
+        if sys.platform == "linux":
+            assert float(row["peak MB, first step"]) > 0
+    assert "--slow" in rows["GatedLSTM"]["targets"]

@@ -16,6 +16,8 @@ import tensorflow as tf
 
 from lstm_zoo.errors import InvalidInputError
 
+SMALL_BATCH = 4  # up to here a product for each step is slower than one for all steps, which then has to be read again
+
 Step = Callable[..., tuple[tf.Tensor, ...]]
 States = tuple[tf.Tensor, ...]
 
@@ -59,6 +61,9 @@ def scan(
 
 def _differentiable(segment: _Segment, given: dict[str, Any], constants: States, rematerialize: bool) -> Any:
     """Outputs and last states, with the gradient of this module in place of TensorFlow's."""
+    if "kernel" in given and (given["inputs"].shape[1] or SMALL_BATCH + 1) <= SMALL_BATCH:
+        others = {name: tensors for name, tensors in given.items() if name not in ("kernel", "bias")}
+        given = others | {"inputs": segment.project(given["inputs"], given)}
     whole = _Segments(segment) if rematerialize else segment
 
     @tf.custom_gradient
@@ -95,7 +100,7 @@ class _Segment:
 
         def body(states: States, slices: States) -> tuple[States, States]:
             x, *now = slices
-            z_input, z_recurrent = self._project(x, given), self._recur(states[0], given)
+            z_input, z_recurrent = self.project(x, given), self._recur(states[0], given)
             saved = z_recurrent
             if self.additive:
                 saved = z_input = z_input + z_recurrent
@@ -121,7 +126,9 @@ class _Segment:
         parameters, first = given["parameters"], given["states"][0]
         before = tf.concat([first[None], outputs[:-1]], axis=0)  # h of the step before
         stored, *others = saved
-        z = (stored,) if self.additive else (self._project(given["inputs"], given), stored)
+        z = (stored,) if self.additive else (self.project(given["inputs"], given), stored)
+
+        turned = self._turned(given["recurrent_kernel"])
 
         def body(carried: Any, slices: States) -> tuple[Any, States]:
             d_states, d_parameters = carried
@@ -135,7 +142,7 @@ class _Segment:
                 output_gradients=(d_states[0] + d_output, *d_states[1:]),
                 unconnected_gradients="zero",
             )
-            d_h = self._recur_back(d_z[-1], given) + d_before[0]
+            d_h = self._recur_back(d_z[-1], turned) + d_before[0]
             return ((d_h, *d_before[1:]), tf.nest.map_structure(tf.add, d_parameters, d_here)), d_z
 
         sequences = (d_outputs, z, (before, *others), constants)
@@ -148,7 +155,7 @@ class _Segment:
             "states": d_states,
         }
 
-    def _project(self, x: tf.Tensor, given: dict[str, Any]) -> tf.Tensor:
+    def project(self, x: tf.Tensor, given: dict[str, Any]) -> tf.Tensor:
         if "kernel" not in given:
             return x
         z = tf.matmul(x, given["kernel"])
@@ -178,13 +185,16 @@ class _Segment:
         z = tf.einsum("bnd,ndge->bgne", tf.reshape(h, [-1, heads, rows]), kernel)
         return tf.reshape(z, [-1, blocks * heads * columns])
 
-    def _recur_back(self, d_z: tf.Tensor, given: dict[str, Any]) -> tf.Tensor:
-        kernel = given["recurrent_kernel"]
-        if kernel.shape.rank == 2:
-            d_h = tf.matmul(d_z, kernel, transpose_b=True)
+    def _turned(self, kernel: tf.Tensor) -> tf.Tensor:
+        """The recurrent kernel as the way back takes it; done once, it makes the product of each step faster."""
+        return tf.transpose(kernel) if kernel.shape.rank == 2 else kernel
+
+    def _recur_back(self, d_z: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
+        if turned.shape.rank == 2:
+            d_h = tf.matmul(d_z, turned)
         else:
-            heads, rows, blocks, columns = kernel.shape
-            d_h = tf.einsum("bgne,ndge->bnd", tf.reshape(d_z, [-1, blocks, heads, columns]), kernel)
+            heads, rows, blocks, columns = turned.shape
+            d_h = tf.einsum("bgne,ndge->bnd", tf.reshape(d_z, [-1, blocks, heads, columns]), turned)
             d_h = tf.reshape(d_h, [-1, heads * rows])
         return d_h if self.recurrent_mask is None else d_h * self.recurrent_mask
 

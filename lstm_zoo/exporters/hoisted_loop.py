@@ -143,7 +143,7 @@ def _inner_loop(
 def _equations(cell: Cell) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor, States], States]]:
     """``W x + b`` of any number of inputs, and one step from that and the states to the new states."""
     if isinstance(cell, GatedLSTMCell):
-        parameters = cell.parameters()
+        parameters = cell.step_parameters()
         return cell.project_inputs, lambda z, states: cell.advance(z, cell.recur(states), states, parameters)
     gate, activation = cell.recurrent_activation, cell.activation
 

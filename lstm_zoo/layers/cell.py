@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from typing import Any
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
 from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.layers.arguments import clip, one_of, positive_integer, rate
+from lstm_zoo.layers.equations import CellEquations, normalized
 from lstm_zoo.layers.gates import find_gates
 
 FORGET_BIASES = ("zero", "one", "chrono")
 LAYER_NORMALIZATIONS = (False, True, "per_gate")
-
-
-class CellEquations:
-    """What a gate function gets as ``cell``: the activations and parameters of its layer.
-
-    Attributes:
-        activation: on the cell input and on the cell state that is let out, the hyperbolic tangent by default.
-        recurrent_activation: of the gates, the sigmoid by default.
-    """
-
-    def __init__(self, cell: GatedLSTMCell, parameters: dict[str, Any]):
-        self._cell, self._parameters = cell, parameters
-        self.activation = cell.activation
-        self.recurrent_activation = cell.recurrent_activation
-
-    def __getitem__(self, name: str) -> Any:
-        """A trainable vector ``[units]`` that the variant declares."""
-        return self._parameters[name]
-
-    def split(self, z: Any) -> Any:
-        """``z`` ``[batch, blocks * units]`` as one ``[batch, units]`` a block."""
-        return ops.split(z, len(self._cell.gates.blocks), axis=-1)
-
-    def peephole(self, gate: str, c: Any) -> Any:
-        """What the named gate sees of the cell state ``c``; zero without a peephole."""
-        name = f"{gate}_peephole"
-        return self._parameters[name] * c if name in self._parameters else 0.0
-
-    def cell_activation(self, c: Any) -> Any:
-        """The outer function on the new cell state, then the cell clip."""
-        cell = self._cell
-        c = cell.cell_activation(c)
-        return c if cell.cell_clip is None else ops.clip(c, -cell.cell_clip, cell.cell_clip)
-
-    def normalize(self, c: Any) -> Any:
-        """The layer normalisation of the cell state, in a layer with ``layer_normalization=True``."""
-        if self._cell.layer_normalization is not True:
-            return c
-        normal = _normalized(c, self._cell.EPSILON)
-        return normal * self._parameters["cell_norm_scale"] + self._parameters["cell_norm_offset"]
 
 
 class GatedLSTMCell(keras.layers.Layer):
@@ -97,7 +59,7 @@ class GatedLSTMCell(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.gates = find_gates(gates)
-        self.units = _positive("units", units)
+        self.units = positive_integer("units", units)
         self.feedback_kernel = None
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
@@ -112,22 +74,24 @@ class GatedLSTMCell(keras.layers.Layer):
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.recurrent_constraint = constraints.get(recurrent_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = _rate("dropout", dropout)
-        self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
+        self.dropout = rate("dropout", dropout)
+        self.recurrent_dropout = rate("recurrent_dropout", recurrent_dropout)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.peepholes = peepholes
+        self.peepholes = list(peepholes) if isinstance(peepholes, tuple) else peepholes  # as JSON has it
         self.peephole_gates = self._peephole_gates(peepholes)
         self.peephole_initializer = initializers.get(peephole_initializer)
-        self.projection_units = None if projection_units is None else _positive("projection_units", projection_units)
+        self.projection_units = (
+            None if projection_units is None else positive_integer("projection_units", projection_units)
+        )
         self.projection_initializer = initializers.get(projection_initializer)
-        self.cell_clip = _clip("cell_clip", cell_clip)
-        self.projection_clip = _clip("projection_clip", projection_clip)
-        self.layer_normalization = _one_of("layer_normalization", layer_normalization, LAYER_NORMALIZATIONS)
-        self.zoneout_cell = _rate("zoneout_cell", zoneout_cell)
-        self.zoneout_hidden = _rate("zoneout_hidden", zoneout_hidden)
+        self.cell_clip = clip("cell_clip", cell_clip)
+        self.projection_clip = clip("projection_clip", projection_clip)
+        self.layer_normalization = one_of("layer_normalization", layer_normalization, LAYER_NORMALIZATIONS)
+        self.zoneout_cell = rate("zoneout_cell", zoneout_cell)
+        self.zoneout_hidden = rate("zoneout_hidden", zoneout_hidden)
         self.cell_activation = activations.get(cell_activation)
-        self.forget_bias = _one_of("forget_bias", forget_bias, (None, *FORGET_BIASES))
+        self.forget_bias = one_of("forget_bias", forget_bias, (None, *FORGET_BIASES))
         self.longest_dependency = self._longest_dependency(longest_dependency)
         self.heads = self._heads(heads)
         self.prepare(None, {})
@@ -144,6 +108,10 @@ class GatedLSTMCell(keras.layers.Layer):
         own = [self.units] * len(self.gates.states)
         fed_back = [self.units * len(self.gates.feedback)] if self.gates.feedback else []
         return [self.output_size, self.units, *own, *fed_back]
+
+    def get_config(self) -> dict[str, Any]:
+        """Nothing: the layer's configuration has the arguments of its cell."""
+        return {}
 
     def get_initial_state(self, batch_size: Any = None) -> list[Any]:
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
@@ -218,20 +186,30 @@ class GatedLSTMCell(keras.layers.Layer):
         choice = self.forget_bias or ("one" if self.unit_forget_bias else None)
         if choice is None:
             return self.bias_initializer((len(self.gates.blocks) * self.units,), dtype=dtype)
-        biases = {block: self.bias_initializer((self.units,), dtype=dtype) for block in self.gates.blocks}
         if choice == "chrono":
             steps = keras.random.uniform(
                 (self.units,), 1.0, float(self.longest_dependency or 0) - 1.0, seed=self.seed_generator
             )
             forget = ops.cast(ops.log(steps), dtype)
-            biases |= {"forget": forget, "input": -forget}
+            chosen = {"forget": forget, "input": -forget}
         else:
-            biases["forget"] = ops.full((self.units,), float(choice == "one"), dtype=dtype)
-        return ops.concatenate([biases[block] for block in self.gates.blocks])
+            chosen = {"forget": ops.full((self.units,), float(choice == "one"), dtype=dtype)}
+        parts = []  # the initializer draws neighbours at once, as keras.layers.LSTM has it
+        for block, run in itertools.groupby(self.gates.blocks, lambda block: block if block in chosen else None):
+            size = len(list(run)) * self.units
+            parts.append(chosen[block] if block else self.bias_initializer((size,), dtype=dtype))
+        return ops.concatenate(parts)
 
     # ---------------------------------------------------------------------------------------------------- one step
 
-    def parameters(self) -> dict[str, Any]:
+    def tensor(self, name: str) -> Any:
+        """The weight of that name in the type of the computation.
+
+        ``convert_to_tensor`` hands a variable of TensorFlow back as it is, which no custom gradient takes.
+        """
+        return ops.cast(getattr(self, name).value, self.compute_dtype)
+
+    def step_parameters(self) -> dict[str, Any]:
         """The weights that the step itself takes, by name; the kernels are the runner's."""
         names = list(getattr(self, "_vectors", {}))
         names = [name for name in names if name != "input_norm_scale"]
@@ -239,25 +217,25 @@ class GatedLSTMCell(keras.layers.Layer):
             names.append("projection_kernel")
         if self.layer_normalization == "per_gate" and self.use_bias:
             names.append("bias")  # comes after the normalisation, which takes input and recurrent part together
-        return {name: ops.convert_to_tensor(getattr(self, name)) for name in names}
+        return {name: self.tensor(name) for name in names}
 
     def recurrent_matrix(self) -> Any:
         """The recurrent kernel, with the rows of the gates' feedback below where there is one."""
-        kernel = ops.convert_to_tensor(self.recurrent_kernel)
+        kernel = self.tensor("recurrent_kernel")
         if self.feedback_kernel is None:
             return kernel
         fed_back, units = self.gates.feedback, self.units
-        columns = ops.split(ops.convert_to_tensor(self.feedback_kernel), len(fed_back), axis=1)
+        columns = ops.split(self.tensor("feedback_kernel"), len(fed_back), axis=1)
         nothing = ops.zeros((len(fed_back) * units, units), dtype=kernel.dtype)
         rows = [columns[fed_back.index(block)] if block in fed_back else nothing for block in self.gates.blocks]
         return ops.concatenate([kernel, ops.concatenate(rows, axis=1)], axis=0)
 
     def project_inputs(self, x: Any) -> Any:
         """The part of the pre-activations that needs no state: ``[..., features]`` to ``[..., blocks * units]``."""
-        z = ops.matmul(x, ops.convert_to_tensor(self.kernel))
+        z = ops.matmul(x, self.tensor("kernel"))
         if self.layer_normalization is True:
-            z = _normalized(z, self.EPSILON) * ops.convert_to_tensor(self.input_norm_scale)
-        return z if self.bias is None or self.layer_normalization == "per_gate" else z + self.bias
+            z = normalized(z, self.EPSILON) * self.tensor("input_norm_scale")
+        return z if self.bias is None or self.layer_normalization == "per_gate" else z + self.tensor("bias")
 
     def recur(self, states: tuple[Any, ...], recurrent_mask: Any = None) -> Any:
         """The part of the pre-activations that the states make: ``[batch, blocks * units]``."""
@@ -278,18 +256,20 @@ class GatedLSTMCell(keras.layers.Layer):
         mask: Any = None,
         keep_hidden: Any = None,
         keep_cell: Any = None,
+        equations: type[CellEquations] = CellEquations,
     ) -> tuple[Any, ...]:
         """The states after one step.
 
         Args:
             z_input, z_recurrent: :math:`W x_t + b` and :math:`U h_{t-1}`, ``[batch, blocks * units]``.
             states: those before the step, as in ``state_size``.
-            parameters: what :meth:`parameters` returns.
+            parameters: what :meth:`step_parameters` returns.
             mask: ``[batch, 1]``, False where the step does not count: the states stay.
             keep_hidden, keep_cell: zoneout while training, True where the old value is kept; None: the expectation.
+            equations: what the gate function gets as ``cell``.
         """
         z = self._preactivations(z_input, z_recurrent, parameters)
-        h, c, *own = self.gates.step(z, *states, CellEquations(self, parameters))
+        h, c, *own = self.gates.step(z, *states, equations(self, parameters))
         if "projection_kernel" in parameters:
             h = ops.matmul(h, parameters["projection_kernel"])
             if self.projection_clip is not None:
@@ -306,7 +286,7 @@ class GatedLSTMCell(keras.layers.Layer):
         for name, size in self._beside.items():
             kept[name], end = inputs[:, end : end + size] > 0.5, end + size
         z_recurrent = self.recur(tuple(states), self._recurrent_mask)
-        new = self.advance(self.project_inputs(x), z_recurrent, tuple(states), self.parameters(), **kept)
+        new = self.advance(self.project_inputs(x), z_recurrent, tuple(states), self.step_parameters(), **kept)
         return new[0], list(new)
 
     def prepare(self, recurrent_mask: Any, beside: dict[str, int]) -> None:
@@ -336,10 +316,10 @@ class GatedLSTMCell(keras.layers.Layer):
 
     def _preactivations(self, z_input: Any, z_recurrent: Any, parameters: dict[str, Any]) -> Any:
         if self.layer_normalization is True:
-            return z_input + _normalized(z_recurrent, self.EPSILON) * parameters["recurrent_norm_scale"]
+            return z_input + normalized(z_recurrent, self.EPSILON) * parameters["recurrent_norm_scale"]
         z = z_input + z_recurrent
         if self.layer_normalization == "per_gate":
-            blocks = [_normalized(block, self.EPSILON) for block in ops.split(z, len(self.gates.blocks), axis=-1)]
+            blocks = [normalized(block, self.EPSILON) for block in ops.split(z, len(self.gates.blocks), axis=-1)]
             z = ops.concatenate(blocks, axis=-1) * parameters["gate_norm_scale"] + parameters.get("bias", 0.0)
         return z
 
@@ -369,14 +349,14 @@ class GatedLSTMCell(keras.layers.Layer):
                 f"longest_dependency={steps} with forget_bias={self.forget_bias!r}: the chrono initialisation, and it "
                 "alone, needs the number of steps that the memory should span"
             )
-        if steps is not None and _positive("longest_dependency", steps) < 3:
+        if steps is not None and positive_integer("longest_dependency", steps) < 3:
             raise InvalidInputError(f"longest_dependency={steps}: expected at least 3 steps")
         if self.forget_bias is not None and "forget" not in self.gates.blocks:
             raise InvalidInputError(f"forget_bias={self.forget_bias!r}: {self.gates.name!r} has no forget gate")
         return steps
 
     def _heads(self, heads: Any) -> int:
-        if self.units % _positive("heads", heads):
+        if self.units % positive_integer("heads", heads):
             raise InvalidInputError(f"heads={heads} does not divide units={self.units}")
         if heads > 1 and (self.gates.feedback or self.projection_units):
             raise InvalidInputError(f"heads={heads}: neither projection nor feedback of gates can be had with heads")
@@ -398,39 +378,7 @@ class _PerHead(initializers.Initializer):
         return ops.stack(drawn)
 
 
-def _normalized(x: Any, epsilon: float) -> Any:
-    """Mean 0 and variance 1 over the last axis."""
-    centred = x - ops.mean(x, axis=-1, keepdims=True)
-    return centred * ops.rsqrt(ops.mean(centred * centred, axis=-1, keepdims=True) + epsilon)
-
-
 def _zoneout(old: Any, new: Any, rate: float, keep: Any) -> Any:
     if not rate:
         return new
     return rate * old + (1 - rate) * new if keep is None else ops.where(keep, old, new)
-
-
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInputError(f"{name}={value!r}: expected a positive integer")
-    return value
-
-
-def _rate(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise InvalidInputError(f"{name}={value!r}: expected a share from 0 to 1")
-    return float(value)
-
-
-def _clip(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
-        raise InvalidInputError(f"{name}={value!r}: expected a positive number, or None for no clipping")
-    return float(value)
-
-
-def _one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
-        raise InvalidInputError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
-    return value

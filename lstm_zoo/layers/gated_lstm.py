@@ -11,6 +11,7 @@ from keras import activations, constraints, initializers, ops, regularizers, tre
 from lstm_zoo.errors import InvalidInputError
 from lstm_zoo.layers import paths, runners
 from lstm_zoo.layers.cell import GatedLSTMCell
+from lstm_zoo.layers.equations import ScanEquations
 
 CELL_ARGUMENTS = tuple(
     name for name in inspect.signature(GatedLSTMCell).parameters if name not in ("units", "gates", "kwargs")
@@ -46,8 +47,9 @@ class GatedLSTM(keras.layers.RNN):
             step; otherwise the expectation is taken (Krueger et al. 2017, https://arxiv.org/abs/1606.01305).
         cell_activation: the outer function :math:`\gamma` on the new cell state, :math:`c_t = \gamma(f_t \odot c_{t-1}
             + i_t \odot \phi(z^g_t))`.
-        dropout, recurrent_dropout: as in Keras, one mask a sequence for all of its steps, which is the variational
-            dropout of Gal and Ghahramani 2016 (https://arxiv.org/abs/1512.05287).
+        dropout, recurrent_dropout: one mask a sequence for all of its steps, which is the variational dropout of Gal
+            and Ghahramani 2016 (https://arxiv.org/abs/1512.05287). All gates share it, the paper's "tied weights";
+            with ``recurrent_dropout``, Keras 3.15 draws another one for each gate, so that single draws differ.
         forget_bias: first bias of the forget gate: ``"zero"``, ``"one"`` (Jozefowicz et al. 2015,
             https://proceedings.mlr.press/v37/jozefowicz15.html) or ``"chrono"`` (Tallec and Ollivier 2018,
             https://arxiv.org/abs/1804.11188); None: as ``unit_forget_bias`` says.
@@ -123,6 +125,9 @@ class GatedLSTM(keras.layers.RNN):
     def __getattr__(self, name: str) -> Any:
         if name in CELL_ARGUMENTS:  # as keras.layers.LSTM has them
             return getattr(self.cell, name)
+        above = getattr(super(), "__getattr__", None)  # PyTorch's modules find their parts by it
+        if above is not None:
+            return above(name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def explain(
@@ -195,13 +200,13 @@ class GatedLSTM(keras.layers.RNN):
         if cell.layer_normalization is True:
             inputs = cell.project_inputs(inputs)
         else:
-            kernel = ops.convert_to_tensor(cell.kernel)
-            bias = ops.convert_to_tensor(cell.bias) if cell.bias is not None and not cell.layer_normalization else None
+            kernel = cell.tensor("kernel")
+            bias = cell.tensor("bias") if cell.bias is not None and not cell.layer_normalization else None
         outputs, final = runners.scan(
             self._step(tuple(constants)),
             inputs,
             cell.recurrent_matrix(),
-            cell.parameters(),
+            cell.step_parameters(),
             cell.pack(states),
             tuple(constants_in_time),
             kernel=kernel,
@@ -235,9 +240,9 @@ class GatedLSTM(keras.layers.RNN):
             sequences,
             *states,
             mask,
-            kernel=ops.convert_to_tensor(self.cell.kernel),
-            recurrent_kernel=ops.convert_to_tensor(self.cell.recurrent_kernel),
-            bias=ops.convert_to_tensor(self.cell.bias),
+            kernel=self.cell.tensor("kernel"),
+            recurrent_kernel=self.cell.tensor("recurrent_kernel"),
+            bias=self.cell.tensor("bias"),
             activation=self.cell.activation,
             recurrent_activation=self.cell.recurrent_activation,
             return_sequences=self.return_sequences,
@@ -270,8 +275,8 @@ class _Step:
 
     def __call__(self, z_input: Any, z_recurrent: Any, states: Any, parameters: Any, constants: Any) -> tuple[Any, ...]:
         named = dict(zip(self.constants, constants, strict=True))
-        cell = self.cell
-        return cell.pack(cell.advance(z_input, z_recurrent, cell.unpack(states), parameters, **named))
+        cell, states = self.cell, self.cell.unpack(states)
+        return cell.pack(cell.advance(z_input, z_recurrent, states, parameters, equations=ScanEquations, **named))
 
 
 def _at_masked_steps(outputs: Any, mask: Any, zero: bool) -> Any:

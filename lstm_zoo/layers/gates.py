@@ -12,7 +12,7 @@ returns the new state::
 - ``z`` ``[batch, len(blocks) * units]``: :math:`W x_t + U h_{t-1} + b`, the blocks one after the other.
 - ``h`` ``[batch, units]`` (``[batch, projection_units]`` with a projection) and ``c`` ``[batch, units]``: the last
   output and the last cell state. States of a variant's own follow, ``[batch, units]`` each.
-- ``cell``, a :class:`~lstm_zoo.layers.cell.CellEquations`: ``split`` takes ``z`` apart; ``recurrent_activation``
+- ``cell``, a :class:`~lstm_zoo.layers.equations.CellEquations`: ``split`` takes ``z`` apart; ``recurrent_activation``
   (:math:`\sigma`, the sigmoid unless chosen otherwise) and ``activation`` (:math:`\phi`, the hyperbolic tangent);
   ``peephole(gate, c)`` is :math:`p \odot c`, and zero in a layer without peepholes; ``cell_activation`` is the outer
   function :math:`\gamma` on the new cell state, with the cell clip, and the identity unless chosen otherwise;

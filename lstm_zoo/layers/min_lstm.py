@@ -7,9 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from lstm_zoo.layers.parallel import InputOnlyCell, ParallelRNN, positive_integer
+from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.layers.arguments import positive_integer
+from lstm_zoo.layers.parallel import InputOnlyCell, ParallelRNN
 
 STEPS = 64  # in a block of time
+SMALLEST = 1e-30  # stands for zero where a logarithm is taken
+LOG_ZERO = -1e30  # adds nothing, and unlike infinity has gradients that are numbers
 
 
 @keras.saving.register_keras_serializable(package="lstm_zoo")
@@ -28,16 +32,18 @@ class MinLSTM(ParallelRNN):
 
     Weights: ``kernel`` ``[features, 3 * units]`` and ``bias`` ``[3 * units]``, in the blocks forget, input, cell.
 
-    The paper computes the recurrence by a scan of logarithms. Here both factors, which lie between 0 and 1, and the
-    positive :math:`\tilde h` are used as they are: that is as stable, since only products and sums of numbers of one
-    sign occur, several times faster, and takes initial states of any sign. See :func:`linear_recurrence`.
+    The paper computes the recurrence by a parallel scan of logarithms, which is ``implementation="log_scan"``. By
+    default both factors, which lie between 0 and 1, and the positive :math:`\tilde h` are used as they are: that is as
+    stable, since only products and sums of numbers of one sign occur, several times faster, and takes initial states
+    of any sign. See :func:`linear_recurrence`.
 
     Args:
         units: number of units.
         use_bias, kernel_initializer, bias_initializer, unit_forget_bias, kernel_regularizer, bias_regularizer,
             activity_regularizer, kernel_constraint, bias_constraint, return_sequences, return_state, go_backwards,
             stateful: as in ``keras.layers.LSTM``.
-        implementation: ``"scan"``, parallel; ``"sequential"``, step by step as the equations are written; ``"auto"``
+        implementation: ``"scan"``, parallel; ``"log_scan"``, parallel over logarithms, for sequences of known length
+            and states that are not negative; ``"sequential"``, step by step as the equations are written; ``"auto"``
             is ``"scan"``.
         **kwargs: ``zero_output_for_mask`` and ``unroll`` (of the sequential form) as in ``keras.layers.LSTM``, and the
             arguments of every Keras layer.
@@ -48,6 +54,8 @@ class MinLSTM(ParallelRNN):
 
     Source: Feng et al. 2024, *Were RNNs All We Needed?* (https://arxiv.org/abs/2410.01201).
     """
+
+    IMPLEMENTATIONS = ("auto", "scan", "log_scan", "sequential")
 
     def __init__(
         self,
@@ -81,6 +89,8 @@ class MinLSTM(ParallelRNN):
         super().__init__(cell, implementation=implementation, **kwargs)
 
     def scan(self, sequences: Any, states: Any, mask: Any) -> Any:
+        if self.implementation == "log_scan":
+            return self._log_scan(sequences, states, mask)
         keep, add = self.cell.gates(to_blocks(sequences))
         if mask is not None:
             mask = to_blocks(mask[..., None])
@@ -88,6 +98,21 @@ class MinLSTM(ParallelRNN):
             add = ops.where(mask, add, ops.zeros_like(add))
         h = linear_recurrence(keep, add, ops.cast(states[0], keep.dtype))
         h = from_blocks(h, ops.shape(sequences)[1])
+        return h, [h[:, -1]]
+
+    def _log_scan(self, sequences: Any, states: Any, mask: Any) -> Any:
+        if sequences.shape[1] is None:
+            raise InvalidInputError('implementation="log_scan" needs sequences of known length: use "scan"')
+        log_keep, log_add = self.cell.log_gates(sequences)
+        if mask is not None:
+            log_keep = ops.where(mask[..., None], log_keep, ops.zeros_like(log_keep))
+            log_add = ops.where(mask[..., None], log_add, LOG_ZERO)
+        # The initial state comes in beside the first step's input; zero, which has no logarithm, as nearly nothing.
+        initial = ops.log(ops.maximum(ops.cast(states[0], log_keep.dtype), SMALLEST))
+        first = ops.logaddexp(log_add[:, :1], log_keep[:, :1] + initial[:, None])
+        log_add = ops.concatenate([first, log_add[:, 1:]], axis=1)
+        _, log_h = ops.associative_scan(_compose, (log_keep, log_add), axis=1)
+        h = ops.exp(log_h)
         return h, [h[:, -1]]
 
     def get_config(self) -> dict[str, Any]:
@@ -117,10 +142,23 @@ class MinLSTMCell(InputOnlyCell):
         candidate = ops.where(h >= 0, h + 0.5, ops.sigmoid(h))
         return ops.sigmoid(log_ratio), ops.sigmoid(-log_ratio) * candidate
 
+    def log_gates(self, inputs: Any) -> tuple[Any, Any]:
+        """The logarithms of what :meth:`gates` returns."""
+        f, i, h = ops.split(self.project(inputs), 3, axis=-1)
+        log_ratio = ops.softplus(-i) - ops.softplus(-f)
+        log_candidate = ops.where(h >= 0, ops.log(ops.maximum(h, 0.0) + 0.5), -ops.softplus(-h))
+        return -ops.softplus(-log_ratio), log_candidate - ops.softplus(log_ratio)
+
     def step(self, inputs: Any, states: Any) -> Any:
         keep, add = self.gates(inputs)
         h = ops.cast(keep * ops.cast(states[0], keep.dtype) + add, self.compute_dtype)
         return h, [h]
+
+
+def _compose(early: Any, late: Any) -> tuple[Any, Any]:
+    r"""Two steps :math:`h \to a \odot h + b` as one, all in logarithms."""
+    (log_a, log_b), (log_a_late, log_b_late) = early, late
+    return log_a + log_a_late, ops.logaddexp(log_a_late + log_b, log_b_late)
 
 
 def to_blocks(x: Any) -> Any:

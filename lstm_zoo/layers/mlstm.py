@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from lstm_zoo.errors import InvalidInputError
-from lstm_zoo.layers.parallel import WORKING, InputOnlyCell, ParallelRNN, positive_integer
+from lstm_zoo.layers.arguments import positive_integer
+from lstm_zoo.layers.parallel import WORKING, InputOnlyCell, ParallelRNN
 
 EMPTY = -1e30  # the stabiliser of an empty memory: a logarithm of zero with which one can still reckon
 NEVER = -2e30  # log of the weight of a step that writes nothing: nothing even beside an empty memory

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import keras
 from keras import ops
 
 from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.layers.arguments import one_of
 
 
 class ParallelRNN(keras.layers.RNN):
@@ -32,9 +32,10 @@ class ParallelRNN(keras.layers.RNN):
             ``[batch, time, features]`` with known features.
     """
 
+    IMPLEMENTATIONS: tuple[str, ...] = ("auto", "scan", "sequential")
+
     def __init__(self, cell: InputOnlyCell, *, implementation: str, **kwargs: Any):
-        if implementation not in ("auto", "scan", "sequential"):
-            raise InvalidInputError(f"implementation={implementation!r}: expected 'auto', 'scan' or 'sequential'")
+        one_of("implementation", implementation, self.IMPLEMENTATIONS)
         super().__init__(cell, **kwargs)
         self.implementation = implementation
 
@@ -57,9 +58,8 @@ class ParallelRNN(keras.layers.RNN):
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
-        if (
-            self.stateful
-        ):  # the variables behind these tensors are about to be overwritten; gradients need the old values
+        if self.stateful:
+            # The variables behind these tensors are about to be overwritten; gradients need the old values.
             initial_state = [ops.copy(state) for state in initial_state]
         outputs, states = self.scan(sequences, initial_state, mask)
         if mask is not None and self.zero_output_for_mask:
@@ -172,21 +172,6 @@ class InputOnlyCell(keras.layers.Layer):
         """``[..., features]`` to pre-activations ``[..., columns]``, float32 whatever the layer's dtype."""
         z = ops.cast(ops.matmul(inputs, self.kernel), WORKING)
         return z if self.bias is None else z + ops.cast(self.bias, WORKING)
-
-
-def positive_integer(name: str, value: Any) -> int:
-    """The value as an ``int``.
-
-    Raises:
-        InvalidInputError: it is none, or not positive.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise InvalidInputError(f"{name}={value!r}: expected a positive integer")
-    return number
 
 
 def repeat_last_valid(outputs: Any, mask: Any) -> Any:

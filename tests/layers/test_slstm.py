@@ -46,9 +46,7 @@ def layer_and_input(scale: float = 1.0, **arguments: object) -> tuple[SLSTM, np.
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("implementation", ["reference", "scan"])
 def test_values_are_those_of_the_definition(implementation: str, heads: int, forget_activation: str) -> None:
-    layer, x = layer_and_input(
-        heads=heads, forget_activation=forget_activation, implementation=implementation
-    )
+    layer, x = layer_and_input(heads=heads, forget_activation=forget_activation, implementation=implementation)
     outputs, h, c, n, m = (to_numpy(y) for y in layer(x))
     expected = defined(x, layer, forget_activation == "exponential")
     for ours, theirs in zip((outputs, h, c * np.exp(m), n * np.exp(m)), expected, strict=True):

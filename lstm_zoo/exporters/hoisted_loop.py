@@ -27,7 +27,6 @@ from lstm_zoo.layers.gated_lstm import GatedLSTM
 STEPS_OF_LONG_SEQUENCES = 4
 LONG_SEQUENCE = 64
 
-Cell = keras.layers.LSTMCell | GatedLSTMCell
 States = tuple[tf.Tensor, ...]
 
 _lock = threading.RLock()
@@ -43,7 +42,7 @@ def hoisted_lstm(model: keras.Model) -> Iterator[None]:
     Raises:
         ExportError: a layer is stateful; or, while tracing, it receives a mask or a length that is not static.
     """
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.LSTM | GatedLSTM)]
+    layers: list[Any] = [x for x in model._flatten_layers() if isinstance(x, keras.layers.LSTM | GatedLSTM)]
     for layer in layers:
         if layer.stateful:
             raise ExportError(f"{layer.name} is stateful=True: exported files keep no state; build it stateful=False")
@@ -84,7 +83,7 @@ def without_cudnn(model: keras.Model) -> Iterator[None]:
 
 
 def lstm_loop(
-    cell: Cell,
+    cell: Any,
     sequences: tf.Tensor,
     states: States,
     *,
@@ -140,7 +139,7 @@ def _inner_loop(
     return last, last[:, None] if outputs is None else outputs, list(states)
 
 
-def _equations(cell: Cell) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor, States], States]]:
+def _equations(cell: Any) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor, States], States]]:
     """``W x + b`` of any number of inputs, and one step from that and the states to the new states."""
     if isinstance(cell, GatedLSTMCell):
         parameters = cell.step_parameters()

@@ -60,7 +60,7 @@ class GatedLSTMCell(keras.layers.Layer):
         super().__init__(**kwargs)
         self.gates = find_gates(gates)
         self.units = positive_integer("units", units)
-        self.feedback_kernel = None
+        self.feedback_kernel: Any = None
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = use_bias

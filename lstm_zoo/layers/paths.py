@@ -90,7 +90,7 @@ def compiles(layer: GatedLSTM, length: int | None) -> bool:
     """
     if keras.backend.backend() != "tensorflow":
         return False
-    return length is not None if layer.jit_compile == "auto" else layer.jit_compile
+    return length is not None if layer.jit_compile == "auto" else bool(layer.jit_compile)
 
 
 def _notes(layer: GatedLSTM, path: str, length: int | None, masked: bool) -> Iterator[str]:

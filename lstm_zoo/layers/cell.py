@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -230,12 +231,22 @@ class GatedLSTMCell(keras.layers.Layer):
         rows = [columns[fed_back.index(block)] if block in fed_back else nothing for block in self.gates.blocks]
         return ops.concatenate([kernel, ops.concatenate(rows, axis=1)], axis=0)
 
-    def project_inputs(self, x: Any) -> Any:
-        """The part of the pre-activations that needs no state: ``[..., features]`` to ``[..., blocks * units]``."""
-        z = ops.matmul(x, self.tensor("kernel"))
+    def input_parameters(self) -> dict[str, Any]:
+        """The weights that :meth:`project_inputs` takes, by name."""
+        names = ["kernel"]
         if self.layer_normalization is True:
-            z = normalized(z, self.EPSILON) * self.tensor("input_norm_scale")
-        return z if self.bias is None or self.layer_normalization == "per_gate" else z + self.tensor("bias")
+            names.append("input_norm_scale")
+        if self.use_bias and self.layer_normalization != "per_gate":
+            names.append("bias")
+        return {name: self.tensor(name) for name in names}
+
+    def project_inputs(self, x: Any, parameters: Mapping[str, Any] | None = None) -> Any:
+        """The part of the pre-activations that needs no state: ``[..., features]`` to ``[..., blocks * units]``."""
+        parameters = self.input_parameters() if parameters is None else parameters
+        z = ops.matmul(x, parameters["kernel"])
+        if self.layer_normalization is True:
+            z = normalized(z, self.EPSILON) * parameters["input_norm_scale"]
+        return z + parameters["bias"] if "bias" in parameters else z
 
     def recur(self, states: tuple[Any, ...], recurrent_mask: Any = None) -> Any:
         """The part of the pre-activations that the states make: ``[batch, blocks * units]``."""

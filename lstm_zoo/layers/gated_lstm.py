@@ -174,18 +174,18 @@ class GatedLSTM(keras.layers.RNN):
         return keras.random.dropout(ops.ones_like(like), rate, seed=self.cell.seed_generator)
 
     def _kept(self, sequences: Any, training: bool) -> dict[str, Any]:
-        """Zoneout's choices for every step, ``[batch, time, size]``, True where the old value is kept."""
+        """Zoneout's choices for every step, ``[time, batch, size]`` in the order in which the steps are taken."""
         batch, time = ops.shape(sequences)[:2]
         rates = {"keep_hidden": self.cell.zoneout_hidden, "keep_cell": self.cell.zoneout_cell}
         return {
-            name: keras.random.uniform((batch, time, size), seed=self.cell.seed_generator) < rate
+            name: keras.random.uniform((time, batch, size), seed=self.cell.seed_generator) < rate
             for (name, rate), size in zip(rates.items(), self.cell.state_size, strict=False)
             if training and rate
         }
 
     def _reference(self, sequences: Any, states: Any, mask: Any, recurrent_mask: Any, kept: dict[str, Any]) -> Any:
         """Keras's own loop over the cell. What else a step needs comes in beside its features."""
-        beside = [ops.cast(choices, sequences.dtype) for choices in kept.values()]
+        beside = [self._as_given(ops.cast(choices, sequences.dtype)) for choices in kept.values()]
         self.cell.prepare(recurrent_mask, {name: choices.shape[-1] for name, choices in kept.items()})
         try:
             return super().inner_loop(ops.concatenate([sequences, *beside], axis=-1), list(states), mask)
@@ -194,44 +194,44 @@ class GatedLSTM(keras.layers.RNN):
 
     def _scan(self, sequences: Any, states: Any, mask: Any, recurrent_mask: Any, kept: dict[str, Any]) -> Any:
         cell = self.cell
-        constants = dict(kept) if mask is None else {**kept, "mask": ops.cast(mask, "bool")[:, :, None]}
-        inputs, *constants_in_time = [self._in_time(x) for x in (sequences, *constants.values())]
-        kernel = bias = None
-        if cell.layer_normalization is True:
-            inputs = cell.project_inputs(inputs)
-        else:
-            kernel = cell.tensor("kernel")
-            bias = cell.tensor("bias") if cell.bias is not None and not cell.layer_normalization else None
+        constants = dict(kept)
+        if mask is not None:
+            constants["mask"] = self._in_order(ops.cast(mask, "bool")[:, :, None])
+        projection = cell.input_parameters()
+        if cell.layer_normalization is True:  # normalises the products of all steps, before the loop
+            projection = {"prepare": cell.project_inputs, "prepare_parameters": projection, "additive": False}
         outputs, final = runners.scan(
             self._step(tuple(constants)),
-            inputs,
+            self._in_order(sequences),
             cell.recurrent_matrix(),
             cell.step_parameters(),
             cell.pack(states),
-            tuple(constants_in_time),
-            kernel=kernel,
-            bias=bias,
+            tuple(constants.values()),
             recurrent_mask=cell.recurrent_mask_for(recurrent_mask),
-            additive=cell.layer_normalization is not True,
             rematerialize=self.rematerialize,
             compiled=paths.compiles(self, sequences.shape[1]),
+            **projection,
         )
         final = cell.unpack(final)
         if mask is None and not self.return_sequences:
             return final[0], final[0][:, None], list(final)
         outputs = outputs[:, :, : cell.output_size]
         if mask is not None:
-            outputs = _at_masked_steps(outputs, constants_in_time[-1], self.zero_output_for_mask)
+            outputs = _at_masked_steps(outputs, constants["mask"], self.zero_output_for_mask)
         return outputs[-1], ops.transpose(outputs, (1, 0, 2)), list(final)
 
     def _step(self, constants: tuple[str, ...]) -> _Step:
         """The same object for the same constants: the runner keeps what it has compiled with it."""
         return self._steps.setdefault(constants, _Step(self.cell, constants))
 
-    def _in_time(self, x: Any) -> Any:
-        """``[batch, time, ...]`` as ``[time, batch, ...]``, in the order in which the steps are taken."""
+    def _in_order(self, x: Any) -> Any:
+        """``[batch, time, ...]`` as ``[time, batch, ...]`` in the order in which the steps are taken."""
         x = ops.transpose(x, (1, 0, 2))
         return ops.flip(x, axis=0) if self.go_backwards else x
+
+    def _as_given(self, x: Any) -> Any:
+        """The opposite of :meth:`_in_order`."""
+        return ops.transpose(ops.flip(x, axis=0) if self.go_backwards else x, (1, 0, 2))
 
     def _cudnn(self, sequences: Any, states: Any, mask: Any) -> Any:
         from keras.src.backend.tensorflow import rnn  # Keras gives it no public name

@@ -57,7 +57,7 @@ def test_the_paths_have_the_same_gradients() -> None:
     scan, x = layer_and_input(heads=2, implementation="scan")
     reference, _ = layer_and_input(heads=2, implementation="reference")
     tensors = [ops.convert_to_tensor(value) for value in (x, *scan.get_weights())]
-    weight = np.random.default_rng(1).normal(size=(BATCH, TIME, UNITS)).astype("float32")
+    weight = ops.convert_to_tensor(np.random.default_rng(1).normal(size=(BATCH, TIME, UNITS)).astype("float32"))
 
     def loss(layer: SLSTM):  # type: ignore[no-untyped-def]
         def of(tensors):  # type: ignore[no-untyped-def]

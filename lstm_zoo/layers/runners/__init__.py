@@ -27,6 +27,8 @@ def scan(
     kernel: Any = None,
     bias: Any = None,
     recurrent_mask: Any = None,
+    prepare: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+    prepare_parameters: Mapping[str, Any] | None = None,
     additive: bool = True,
     rematerialize: bool = False,
     compiled: bool = False,
@@ -53,6 +55,8 @@ def scan(
         kernel: :math:`W` ``[features, columns]``.
         bias: :math:`b` ``[columns]``; only with ``kernel``.
         recurrent_mask: :math:`m` ``[batch, width]``, the same at every step (variational dropout).
+        prepare: ``prepare(inputs, prepare_parameters) -> inputs`` is done first, and compiled with the loop.
+        prepare_parameters: tensors by name that ``prepare`` uses.
         additive: ``step`` uses nothing but ``z_input + z_recurrent``, and may be given ``(sum, 0.0)`` for the two.
         rematerialize: keep the states of only about ``sqrt(time)`` steps for the gradient and compute those in
             between once more: less memory, more time. ``step`` must draw no random numbers.
@@ -66,6 +70,11 @@ def scan(
         InvalidInputError: the backend of Keras has no such loop.
     """
     module = importlib.import_module(f"{__name__}.{_backend()}")
+    more: dict[str, Any] = {}
+    if compiled:
+        more = {"compiled": True, "prepare": prepare, "prepare_parameters": prepare_parameters}
+    elif prepare is not None:
+        inputs = prepare(inputs, prepare_parameters or {})
     return module.scan(
         step,
         inputs,
@@ -78,7 +87,7 @@ def scan(
         recurrent_mask=recurrent_mask,
         additive=additive,
         rematerialize=rematerialize,
-        **({"compiled": True} if compiled else {}),
+        **more,
     )
 
 

@@ -9,7 +9,7 @@ the gradients of both kernels are one product each over all steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import tensorflow as tf
@@ -36,6 +36,8 @@ def scan(
     additive: bool = True,
     rematerialize: bool = False,
     compiled: bool = False,
+    prepare: Callable[[tf.Tensor, Mapping[str, tf.Tensor]], tf.Tensor] | None = None,
+    prepare_parameters: Mapping[str, tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, States]:
     """Run ``step`` over time. See :mod:`lstm_zoo.layers.runners` for the arguments.
 
@@ -47,7 +49,9 @@ def scan(
     given |= {"parameters": dict(parameters), "states": tuple(states)}
     given = tf.nest.map_structure(tf.convert_to_tensor, given)  # variables are read outside of what is compiled
 
-    def run(given: dict[str, Any], constants: tuple[tf.Tensor, ...], recurrent_mask: tf.Tensor | None) -> Any:
+    def run(given: dict[str, Any], constants: States, recurrent_mask: tf.Tensor | None, own: dict[str, Any]) -> Any:
+        if prepare is not None:
+            given = given | {"inputs": prepare(given["inputs"], own)}
         return _differentiable(_Segment(step, additive, recurrent_mask), given, constants, rematerialize)
 
     if compiled:
@@ -55,7 +59,7 @@ def scan(
         if (additive, rematerialize) not in functions:
             functions[additive, rematerialize] = tf.function(run, jit_compile=True, autograph=False)
         run = functions[additive, rematerialize]
-    outputs, *final = run(given, tuple(constants), recurrent_mask)
+    outputs, *final = run(given, tuple(constants), recurrent_mask, dict(prepare_parameters or {}))
     return outputs, tuple(final)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from typing import Any
 
@@ -22,7 +23,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 def rate(name: str, value: Any) -> float:
     """A share from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
         raise InvalidInputError(f"{name}={value!r}: expected a share from 0 to 1")
     return float(value)
 
@@ -31,7 +32,11 @@ def clip(name: str, value: Any) -> float | None:
     """A positive number, or None."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not (float(value) > 0 and math.isfinite(value))
+    ):
         raise InvalidInputError(f"{name}={value!r}: expected a positive number, or None for no clipping")
     return float(value)
 

@@ -96,6 +96,8 @@ class GatedLSTMCell(keras.layers.Layer):
         self.longest_dependency = self._longest_dependency(longest_dependency)
         self.heads = self._heads(heads)
         self.prepare(None, {})
+        if not self.gates.cell_options:
+            self._refuse_cell_options()
         if self.projection_clip is not None and self.projection_units is None:
             raise InvalidInputError(f"projection_clip={projection_clip} without a projection: pass projection_units=")
 
@@ -132,6 +134,8 @@ class GatedLSTMCell(keras.layers.Layer):
         for gate in self.peephole_gates:
             self._vector(f"{gate}_peephole", units, self.peephole_initializer)
         for name, initializer in self.gates.parameters.items():
+            if hasattr(self, name):
+                raise InvalidInputError(f"parameters: {name!r} of {self.gates.name!r} is a name of the cell's own")
             self._vector(name, units, initializer)
         self.projection_kernel = None
         if self.projection_units:
@@ -354,6 +358,12 @@ class GatedLSTMCell(keras.layers.Layer):
                 )
         return tuple(gate for gate in gates if gate in wanted)
 
+    def _refuse_cell_options(self) -> None:
+        plain = {"cell_clip": None, "zoneout_cell": 0.0, "cell_activation": activations.linear}
+        for name, value in plain.items():
+            if getattr(self, name) != value:
+                raise InvalidInputError(f"{name}={getattr(self, name)!r}: {self.gates.name!r} cannot have it")
+
     def _longest_dependency(self, steps: Any) -> int | None:
         if (self.forget_bias == "chrono") != (steps is not None):
             raise InvalidInputError(
@@ -364,10 +374,13 @@ class GatedLSTMCell(keras.layers.Layer):
             raise InvalidInputError(f"longest_dependency={steps}: expected at least 3 steps")
         if self.forget_bias is not None and "forget" not in self.gates.blocks:
             raise InvalidInputError(f"forget_bias={self.forget_bias!r}: {self.gates.name!r} has no forget gate")
-        return steps
+        if self.forget_bias is not None and not self.use_bias:
+            raise InvalidInputError(f"forget_bias={self.forget_bias!r} with use_bias=False: there is no bias to set")
+        return None if steps is None else int(steps)
 
     def _heads(self, heads: Any) -> int:
-        if self.units % positive_integer("heads", heads):
+        heads = positive_integer("heads", heads)
+        if self.units % heads:
             raise InvalidInputError(f"heads={heads} does not divide units={self.units}")
         if heads > 1 and (self.gates.feedback or self.projection_units):
             raise InvalidInputError(f"heads={heads}: neither projection nor feedback of gates can be had with heads")

@@ -56,12 +56,15 @@ class ScanEquations(CellEquations):
 
     def __init__(self, cell: GatedLSTMCell, parameters: dict[str, Any]):
         super().__init__(cell, parameters)
-        if cell.recurrent_activation is activations.sigmoid:
+        if cell.recurrent_activation is activations.sigmoid and cell.compute_dtype in ("float32", "float64"):
             self.recurrent_activation = sigmoid_by_tanh
 
 
 def sigmoid_by_tanh(x: Any) -> Any:
-    r""":math:`\sigma(x) = (1 + \tanh(x / 2)) / 2`, to the last digit of what is near 1."""
+    r""":math:`\sigma(x) = (1 + \tanh(x / 2)) / 2`, exact to a few units in the last digit of 1.
+
+    A gate that is shut further than that, below about -17 in float32, is shut for good.
+    """
     return 0.5 * ops.tanh(0.5 * x) + 0.5
 
 

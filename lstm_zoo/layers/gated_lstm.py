@@ -6,10 +6,12 @@ import inspect
 from typing import Any
 
 import keras
+import numpy as np
 from keras import activations, constraints, initializers, ops, regularizers, tree
 
 from lstm_zoo.errors import InvalidInputError
 from lstm_zoo.layers import paths, runners
+from lstm_zoo.layers.arguments import one_of
 from lstm_zoo.layers.cell import GatedLSTMCell
 from lstm_zoo.layers.equations import ScanEquations
 
@@ -104,14 +106,12 @@ class GatedLSTM(keras.layers.RNN):
         self._shape_seen: tuple[int | None, ...] = (None, None, None)
         self._steps: dict[tuple[str, ...], _Step] = {}
         self.input_spec = keras.layers.InputSpec(ndim=3)
-        self.rematerialize = rematerialize
+        self.rematerialize = one_of("rematerialize", rematerialize, (True, False))
         self.use_cudnn = use_cudnn
         self.implementation = _implementation(implementation, use_cudnn)
-        if jit_compile not in ("auto", True, False):
-            raise InvalidInputError(f"jit_compile={jit_compile!r}: expected 'auto', True or False")
-        self.jit_compile = jit_compile
+        self.jit_compile = one_of("jit_compile", jit_compile, ("auto", True, False))
         # cuDNN's kernels cannot be compiled by XLA; Keras's own layer does the same.
-        self.supports_jit = paths.choose(self, training=False) != "cudnn"
+        self.supports_jit = paths.choose(self) != "cudnn"
 
     @property
     def units(self) -> int:
@@ -130,45 +130,75 @@ class GatedLSTM(keras.layers.RNN):
             return above(name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def explain(
-        self, input_shape: tuple[int | None, ...] | None = None, *, masked: bool = False, training: bool = True
-    ) -> paths.Explanation:
+    def explain(self, input_shape: tuple[int | None, ...] | None = None, *, masked: bool = False) -> paths.Explanation:
         """Which path runs, and for every other path the first condition that failed.
 
         Args:
             input_shape: ``(batch, time, features)``, None where not known; default: what the layer was built for.
             masked: whether the call will have a mask.
-            training: whether the call will be one of training.
 
         Raises:
-            InvalidInputError: ``implementation`` names a path that cannot run.
+            InvalidInputError: ``implementation`` names a path that cannot run; or a shape of other than three sizes.
         """
-        return paths.explain(self, (input_shape or self._shape_seen)[1], masked, training)
+        shape = input_shape or self._shape_seen
+        if len(shape) != 3:
+            raise InvalidInputError(f"input_shape={input_shape!r}: expected (batch, time, features)")
+        return paths.explain(self, shape[1], masked)
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Make the weights; a path that cannot run is refused here."""
-        paths.choose(self, training=True)
+        paths.choose(self)
         self._shape_seen = tuple(sequences_shape)
         super().build(sequences_shape, initial_state_shape)
 
+    def set_weights(self, weights: list[Any]) -> None:
+        """As in Keras, with an error that says which weight does not fit.
+
+        Raises:
+            InvalidInputError: other weights, or other shapes, than these gates and options have.
+        """
+        given, expected = [tuple(np.shape(weight)) for weight in weights], [tuple(own.shape) for own in self.weights]
+        if given != expected:
+            listed = ", ".join(f"{own.name} {tuple(own.shape)}" for own in self.weights) or "none (not built)"
+            raise InvalidInputError(f"weights: got shapes {given}; {self.name} with gates={self.gates!r} has {listed}")
+        super().set_weights(weights)
+
     # --------------------------------------------------------------------------------------------------- the paths
+
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        if sequences.shape[1] == 0:
+            raise InvalidInputError(f"sequences: expected at least one step, got shape {tuple(sequences.shape)}")
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         """The last output, all outputs and the last states of ``sequences`` ``[batch, time, features]``."""
-        if sequences.shape[1] == 0:
-            raise InvalidInputError(f"sequences: expected at least one step, got shape {tuple(sequences.shape)}")
         mask = tree.flatten(mask)[0] if tree.is_nested(mask) else mask
-        states = tuple(initial_state) if tree.is_nested(initial_state) else (initial_state,)
+        if mask is not None and len(mask.shape) == 3:  # [batch, time, 1] is what some layers make
+            mask = mask[:, :, 0]
+        sequences = ops.cast(sequences, self.compute_dtype)
+        states = self._checked(tuple(initial_state) if tree.is_nested(initial_state) else (initial_state,))
         if training and self.cell.dropout:
             sequences = sequences * self._dropped(sequences[:, 0], self.cell.dropout)[:, None]
         recurrent_mask = None
         if training and self.cell.recurrent_dropout:
             recurrent_mask = self._dropped(states[0], self.cell.recurrent_dropout)
-        path = paths.choose(self, training)
+        path = paths.choose(self, mask is not None)
         if path == "cudnn":
-            return self._cudnn(sequences, states, mask)
+            return self._cudnn(sequences, states)
         run = self._scan if path == "scan" else self._reference
         return run(sequences, states, mask, recurrent_mask, self._kept(sequences, training))
+
+    def _checked(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
+        widths, expected = [state.shape[-1] for state in states], self.cell.state_size
+        if widths != expected:
+            raise InvalidInputError(
+                f"initial_state: expected {len(expected)} states of {expected} units for gates={self.gates!r}, "
+                f"got {len(widths)} of {widths}"
+            )
+        if self.stateful:
+            # The variables behind them are about to be overwritten; gradients need the old values.
+            return tuple(ops.copy(state) for state in states)
+        return states
 
     def _dropped(self, like: Any, rate: float) -> Any:
         return keras.random.dropout(ops.ones_like(like), rate, seed=self.cell.seed_generator)
@@ -233,13 +263,13 @@ class GatedLSTM(keras.layers.RNN):
         """The opposite of :meth:`_in_order`."""
         return ops.transpose(ops.flip(x, axis=0) if self.go_backwards else x, (1, 0, 2))
 
-    def _cudnn(self, sequences: Any, states: Any, mask: Any) -> Any:
-        from keras.src.backend.tensorflow import rnn  # Keras gives it no public name
+    def _cudnn(self, sequences: Any, states: Any) -> Any:
+        from keras.src.backend.tensorflow import lstm  # Keras gives it no public name
 
-        last, outputs, final = rnn.lstm(
+        return lstm(
             sequences,
             *states,
-            mask,
+            None,
             kernel=self.cell.tensor("kernel"),
             recurrent_kernel=self.cell.tensor("recurrent_kernel"),
             bias=self.cell.tensor("bias"),
@@ -248,7 +278,6 @@ class GatedLSTM(keras.layers.RNN):
             return_sequences=self.return_sequences,
             go_backwards=self.go_backwards,
         )
-        return last, outputs, final
 
     # -------------------------------------------------------------------------------------------------- the config
 
@@ -286,14 +315,10 @@ def _at_masked_steps(outputs: Any, mask: Any, zero: bool) -> Any:
 
 
 def _implementation(implementation: Any, use_cudnn: Any) -> str:
-    if use_cudnn not in ("auto", True, False):
-        raise InvalidInputError(f"use_cudnn={use_cudnn!r}: expected 'auto', True or False")
+    one_of("use_cudnn", use_cudnn, ("auto", True, False))
     if implementation in (0, 1, 2) and not isinstance(implementation, bool):
         implementation = "auto"
-    if implementation not in ("auto", *paths.PATHS):
-        raise InvalidInputError(
-            f"implementation={implementation!r}: expected 'auto', {', '.join(map(repr, paths.PATHS))}"
-        )
+    one_of("implementation", implementation, ("auto", *paths.PATHS))
     return "cudnn" if use_cudnn is True else implementation
 
 

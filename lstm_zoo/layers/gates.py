@@ -53,6 +53,7 @@ class Gates:
         feedback: blocks whose last activations take part in the recurrent product of these same blocks. The step
             function receives and returns them, side by side, as one more state, ``[batch, len(feedback) * units]``.
         peepholes: whether the layer has peepholes unless it is told otherwise; None: it cannot have any.
+        cell_options: whether ``cell_clip``, ``cell_activation`` and ``zoneout_cell`` make sense for its cell state.
     """
 
     name: str
@@ -62,6 +63,15 @@ class Gates:
     states: tuple[str, ...] = ()
     feedback: tuple[str, ...] = ()
     peepholes: bool | None = False
+    cell_options: bool = True
+
+    def __post_init__(self) -> None:
+        for field_name in ("blocks", "states", "feedback"):
+            names = getattr(self, field_name)
+            if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+                raise InvalidInputError(f"{field_name}={names!r}: expected a tuple of names")
+        if not self.blocks:
+            raise InvalidInputError("blocks=(): expected at least one block")
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -108,6 +118,8 @@ def find_gates(gates: str | Gates) -> Gates:
         UnknownNameError: no such variant; the message lists those that exist.
     """
     if isinstance(gates, Gates):
+        if VARIANTS.get(gates.name) is not gates:
+            raise InvalidInputError(f"gates={gates.name!r} is not registered: make it known with register_gates")
         return gates
     if not isinstance(gates, str):
         raise InvalidInputError(f"gates={gates!r}: expected the name of a variant, one of {', '.join(VARIANTS)}")

@@ -2,12 +2,12 @@
 
 - ``"reference"``: the equations, step by step, in the loop of ``keras.layers.RNN``.
 - ``"scan"``: the same equations in this package's own loop, whose gradient is made of few large matrix products.
-- ``"cudnn"``: the built-in LSTM of cuDNN, through Keras.
+- ``"cudnn"``: the built-in LSTM of cuDNN, through Keras; without masks.
 
 All three give the same answers. ``implementation="auto"`` takes cuDNN where it can be had, and the scan elsewhere.
 The conditions of cuDNN are those of Keras 3.15 (``keras/src/backend/tensorflow/rnn.py``: ``cudnn_ok``,
-``_do_lstm_arguments_support_cudnn``, ``_assert_valid_mask``; ``keras/src/layers/rnn/lstm.py``: ``inner_loop``) and
-that nothing is asked for that the built-in LSTM does not have.
+``_do_lstm_arguments_support_cudnn``, ``_assert_valid_mask``; ``keras/src/layers/rnn/lstm.py``: ``inner_loop``), that
+there is no mask, and that nothing is asked for that the built-in LSTM does not have.
 """
 
 from __future__ import annotations
@@ -50,24 +50,28 @@ class Explanation:
     __repr__ = __str__
 
 
-def explain(layer: GatedLSTM, length: int | None, masked: bool, training: bool) -> Explanation:
+def explain(layer: GatedLSTM, length: int | None, masked: bool) -> Explanation:
     """Which path ``layer`` takes for sequences of ``length`` steps (None: not known beforehand)."""
-    path = choose(layer, training)
+    path = choose(layer, masked)
     chosen_by = f"{'auto' if layer.implementation == 'auto' else 'implementation'} took {path!r}"
-    reasons = {other: first_obstacle(layer, other, training) or chosen_by for other in PATHS if other != path}
+    reasons = {other: first_obstacle(layer, other, masked) or chosen_by for other in PATHS if other != path}
     name = f"{layer.name} (gates={layer.gates!r}, units={layer.units})"
-    return Explanation(name, path, reasons, tuple(_notes(layer, path, length, masked)))
+    return Explanation(name, path, reasons, tuple(_notes(layer, path, length)))
 
 
-def choose(layer: GatedLSTM, training: bool) -> str:
-    """The path that ``layer`` takes.
+def choose(layer: GatedLSTM, masked: bool = False) -> str:
+    """The path that ``layer`` takes in a call with a mask, or without.
 
     Raises:
         InvalidInputError: the path asked for by ``implementation`` cannot run; the message says why.
     """
     if layer.implementation == "auto":
-        return next(path for path in PATHS if first_obstacle(layer, path, training) is None)
-    obstacle = first_obstacle(layer, layer.implementation, training)
+        path = next((path for path in PATHS if first_obstacle(layer, path, masked) is None), None)
+        if path is None:
+            obstacles = "; ".join(f"not {path!r}: {first_obstacle(layer, path, masked)}" for path in PATHS)
+            raise InvalidInputError(f"{layer.name} cannot be computed in any way: {obstacles}")
+        return path
+    obstacle = first_obstacle(layer, layer.implementation, masked)
     if obstacle is not None:
         raise InvalidInputError(
             f"implementation={layer.implementation!r} cannot run in {layer.name}: {obstacle}; "
@@ -76,10 +80,10 @@ def choose(layer: GatedLSTM, training: bool) -> str:
     return layer.implementation
 
 
-def first_obstacle(layer: GatedLSTM, path: str, training: bool = False) -> str | None:
+def first_obstacle(layer: GatedLSTM, path: str, masked: bool = False) -> str | None:
     """The first condition of ``path`` that does not hold, or None."""
     obstacles = {"cudnn": _cudnn_obstacles, "scan": _scan_obstacles, "reference": _reference_obstacles}
-    return next(obstacles[path](layer, training), None)
+    return next(obstacles[path](layer, masked), None)
 
 
 def compiles(layer: GatedLSTM, length: int | None) -> bool:
@@ -93,9 +97,7 @@ def compiles(layer: GatedLSTM, length: int | None) -> bool:
     return length is not None if layer.jit_compile == "auto" else bool(layer.jit_compile)
 
 
-def _notes(layer: GatedLSTM, path: str, length: int | None, masked: bool) -> Iterator[str]:
-    if path == "cudnn" and masked:
-        yield "its mask has to be one of right padding without empty rows, or the call fails"
+def _notes(layer: GatedLSTM, path: str, length: int | None) -> Iterator[str]:
     if path != "scan" or keras.backend.backend() != "tensorflow":
         return
     if compiles(layer, length):
@@ -106,17 +108,17 @@ def _notes(layer: GatedLSTM, path: str, length: int | None, masked: bool) -> Ite
         yield "not compiled by itself, as the number of steps is not known: give the Input a length to have it faster"
 
 
-def _reference_obstacles(layer: GatedLSTM, training: bool) -> Iterator[str]:
+def _reference_obstacles(layer: GatedLSTM, masked: bool) -> Iterator[str]:
     if layer.rematerialize:
         yield "rematerialize=True is the scan's"
 
 
-def _scan_obstacles(layer: GatedLSTM, training: bool) -> Iterator[str]:
+def _scan_obstacles(layer: GatedLSTM, masked: bool) -> Iterator[str]:
     if layer.unroll:
         yield "unroll=True asks for a graph without a loop"
 
 
-def _cudnn_obstacles(layer: GatedLSTM, training: bool) -> Iterator[str]:
+def _cudnn_obstacles(layer: GatedLSTM, masked: bool) -> Iterator[str]:
     cell = layer.cell
     if keras.backend.backend() != "tensorflow":
         yield f"Keras has it for the TensorFlow backend alone, and this is {keras.backend.backend()!r}"
@@ -139,6 +141,8 @@ def _cudnn_obstacles(layer: GatedLSTM, training: bool) -> Iterator[str]:
         yield f"recurrent_dropout={cell.recurrent_dropout}"
     if cell.compute_dtype not in ("float16", "float32", "float64"):
         yield f"cuDNN's kernel takes float16, float32 and float64, not {cell.compute_dtype}"
+    if masked:
+        yield "a mask: cuDNN has right padding alone, finds out while it runs, and puts out zeros there"
     if layer.use_cudnn is False:
         yield "use_cudnn=False"
     if not _sees_gpu():

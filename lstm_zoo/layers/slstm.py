@@ -17,16 +17,20 @@ FORGET_ACTIVATIONS = ("sigmoid", "exponential")
 def _stabilized(log_f: Any, z: tuple[Any, ...], c: Any, n: Any, m: Any, cell: Any) -> tuple[Any, ...]:
     """The step with the logarithm of the forget gate given; see :class:`SLSTM` for the equations."""
     log_i, g, o = z
+    dtype = c.dtype
+    log_f, log_i, c, n, m = (ops.cast(x, "float32") for x in (log_f, log_i, c, n, m))
     # Nothing is stored as long as n is zero: then there is nothing to stabilise against but the new input.
     new_m = ops.where(n == 0, log_i, ops.maximum(log_f + m, log_i))
-    i, f = ops.exp(log_i - new_m), ops.where(n == 0, 0.0, ops.exp(ops.minimum(log_f + m - new_m, 0.0)))
-    c = cell.cell_activation(f * c + i * cell.activation(g))
+    # Rounded before it is used, so that in half precision the next step starts from what this one divided by.
+    new_m = ops.cast(ops.cast(new_m, dtype), "float32")
+    i, f = ops.exp(log_i - new_m), ops.where(n == 0, 0.0, ops.exp(ops.minimum(log_f + m - new_m, 1.0)))
+    c = f * c + i * ops.cast(cell.activation(g), "float32")
     n = f * n + i
-    h = cell.recurrent_activation(o) * cell.normalize(c / n)
-    return h, c, n, new_m
+    h = cell.recurrent_activation(o) * ops.cast(cell.normalize(c / n), dtype)
+    return h, ops.cast(c, dtype), ops.cast(n, dtype), ops.cast(new_m, dtype)
 
 
-@register_gates("slstm", states=("normalizer", "stabilizer"), peepholes=None)
+@register_gates("slstm", states=("normalizer", "stabilizer"), peepholes=None, cell_options=False)
 def slstm(z, h, c, n, m, cell):  # type: ignore[no-untyped-def]
     """The gates of :class:`SLSTM` with a sigmoid forget gate. Shapes: ``z`` ``[batch, 4 * units]``, else ``units``."""
     i, f, g, o = cell.split(z)
@@ -35,7 +39,7 @@ def slstm(z, h, c, n, m, cell):  # type: ignore[no-untyped-def]
     return _stabilized(log_f, (i, g, o), c, n, m, cell)
 
 
-@register_gates("slstm_exponential", states=("normalizer", "stabilizer"), peepholes=None)
+@register_gates("slstm_exponential", states=("normalizer", "stabilizer"), peepholes=None, cell_options=False)
 def slstm_exponential(z, h, c, n, m, cell):  # type: ignore[no-untyped-def]
     """The gates of :class:`SLSTM` with an exponential forget gate; shapes as in :func:`slstm`."""
     i, f, g, o = cell.split(z)
@@ -61,13 +65,15 @@ class SLSTM(GatedLSTM):
         heads: the recurrent kernel has this many blocks, ``[heads, units / heads, 4, units / heads]``: a unit sees the
             last outputs of its own head alone.
         forget_activation: ``"sigmoid"`` or ``"exponential"``.
-        **arguments: those of :class:`~lstm_zoo.layers.GatedLSTM`, ``gates`` and ``peepholes`` excepted.
+        **arguments: those of :class:`~lstm_zoo.layers.GatedLSTM`, but for ``gates``, ``peepholes`` and what is done to
+            the cell state, which is stored on a scale of its own: ``cell_clip``, ``cell_activation``, ``zoneout_cell``.
 
     States: ``h``, ``c``, the normaliser ``n`` and the stabiliser ``m``, ``[batch, units]`` each. Zeros are the right
     initial states.
 
     Raises:
-        InvalidInputError: ``heads`` does not divide ``units``; an unknown ``forget_activation``; peepholes.
+        InvalidInputError: ``heads`` does not divide ``units``; an unknown ``forget_activation``; an argument that
+            it cannot have.
     """
 
     def __init__(self, units: int, heads: int = 1, *, forget_activation: str = "sigmoid", **arguments: Any):
@@ -75,7 +81,7 @@ class SLSTM(GatedLSTM):
             raise InvalidInputError(
                 f"forget_activation={forget_activation!r}: expected one of {', '.join(map(repr, FORGET_ACTIVATIONS))}"
             )
-        if arguments.pop("gates", "slstm").split("_")[0] != "slstm":
+        if "gates" in arguments:
             raise InvalidInputError("gates= is fixed in an sLSTM: use GatedLSTM for another variant")
         self.forget_activation = forget_activation
         gates = "slstm" if forget_activation == "sigmoid" else "slstm_exponential"

@@ -277,7 +277,6 @@ UNUSUAL: dict[str, Any] = {
     "gates": "peephole",
     "activation": "relu",
     "recurrent_activation": "hard_sigmoid",
-    "use_bias": False,
     "kernel_initializer": keras.initializers.Constant(0.5),
     "recurrent_initializer": "glorot_normal",
     "bias_initializer": "ones",
@@ -317,7 +316,7 @@ UNUSUAL: dict[str, Any] = {
     "dtype": "float64",
     "name": "unusual",
 }
-ALONE = {"unroll": True}  # cannot be had with the others
+ALONE = {"unroll": True, "use_bias": False}  # cannot be had with the others
 OF_KERAS = set(inspect.signature(keras.layers.LSTM).parameters) | {"zero_output_for_mask"}
 
 
@@ -330,7 +329,8 @@ def test_config_holds_every_argument():
     usual = GatedLSTM(4).get_config()
     for name in UNUSUAL:
         assert again.get_config()[name] != usual[name], name
-    assert GatedLSTM.from_config(GatedLSTM(4, unroll=True).get_config()).unroll
+    alone = GatedLSTM.from_config(GatedLSTM(4, **ALONE).get_config())
+    assert (alone.unroll, alone.use_bias) == (True, False)
     assert set(usual) <= set(UNUSUAL) | set(ALONE) | {"heads"}
     assert OF_KERAS - {"kwargs"} <= set(usual)
 

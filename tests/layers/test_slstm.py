@@ -81,6 +81,20 @@ def test_extreme_gates_stay_finite() -> None:
     assert all(np.isfinite(g).all() for g in gradients(loss, tensors))
 
 
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_forgets(dtype: str) -> None:
+    """An old input of great weight, then others: the stabiliser is rounded, but the forgetting is not lost by it."""
+    x = np.concatenate([np.ones((1, 20, 1)), -np.ones((1, 400, 1))], axis=1).astype("float32")
+    outputs = []
+    for policy in ("float32", dtype):
+        layer = SLSTM(1, dtype=policy)
+        layer.build(x.shape)
+        layer.set_weights([np.array([[2.0, 0, 2, 0]]), np.zeros((1, 4)), np.array([3.0, 4, 0, 5])])
+        outputs.append(to_numpy(ops.cast(layer(x), "float32")))
+    assert outputs[0] < -0.9  # it began with more than 0.9
+    assert outputs[1] < -0.6
+
+
 def test_a_head_does_not_see_another() -> None:
     layer, x = layer_and_input(heads=2)
     states = [np.random.default_rng(2).normal(size=(BATCH, UNITS)).astype("float32") for _ in range(4)]
@@ -120,6 +134,9 @@ def test_config_round_trip() -> None:
         ({"heads": 0}, "heads=0: expected a positive integer"),
         ({"peepholes": True}, "'slstm' has no use for peepholes"),
         ({"gates": "vanilla"}, "gates= is fixed"),
+        ({"cell_clip": 1.0}, "cell_clip=1.0: 'slstm' cannot have it"),
+        ({"zoneout_cell": 0.1}, "zoneout_cell=0.1: 'slstm' cannot have it"),
+        ({"cell_activation": "tanh"}, "'slstm' cannot have it"),
         ({"heads": 2, "projection_units": 2}, "neither projection nor feedback"),
     ],
 )

@@ -127,7 +127,7 @@ class GatedLSTMCell(keras.layers.Layer):
         self.kernel = self._matrix("kernel", (input_shape[-1], width))
         self.recurrent_kernel = self._matrix("recurrent_kernel", self._recurrent_shape())
         self.bias = self._bias(width) if self.use_bias else None
-        self.feedback_kernel = None
+        self._vectors: list[str] = []  # names of the weights [units] and [blocks * units] but for the bias
         if self.gates.feedback:
             fed_back = len(self.gates.feedback) * units
             self.feedback_kernel = self._matrix("feedback_kernel", (fed_back, fed_back))
@@ -170,7 +170,7 @@ class GatedLSTMCell(keras.layers.Layer):
         )
 
     def _vector(self, name: str, size: int, initializer: Any) -> None:
-        self._vectors = {**getattr(self, "_vectors", {}), name: None}
+        self._vectors.append(name)
         setattr(self, name, self.add_weight(shape=(size,), name=name, initializer=initializer))
 
     def _bias(self, width: int) -> Any:
@@ -216,8 +216,7 @@ class GatedLSTMCell(keras.layers.Layer):
 
     def step_parameters(self) -> dict[str, Any]:
         """The weights that the step itself takes, by name; the kernels are the runner's."""
-        names = list(getattr(self, "_vectors", {}))
-        names = [name for name in names if name != "input_norm_scale"]
+        names = [name for name in self._vectors if name != "input_norm_scale"]
         if self.projection_units:
             names.append("projection_kernel")
         if self.layer_normalization == "per_gate" and self.use_bias:

@@ -57,7 +57,7 @@ class GatedLSTM(keras.layers.RNN):
             https://arxiv.org/abs/1804.11188); None: as ``unit_forget_bias`` says.
         longest_dependency: number of steps that the memory should span, for ``"chrono"``.
         rematerialize: keep the states of one step in every :math:`\sqrt{\mathrm{time}}` and compute the others again
-            in the backward pass: a fraction of the memory, for about half as much time again.
+            in the backward pass: less than half of the memory for thousands of steps, and a little more time.
         implementation: ``"auto"``, ``"cudnn"``, ``"scan"`` or ``"reference"``, see :mod:`lstm_zoo.layers.paths`.
             Keras's 0, 1 and 2 are read as ``"auto"``.
         jit_compile: whether the scan is compiled by XLA under TensorFlow, even where nothing around it is; ``"auto"``:

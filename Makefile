@@ -9,18 +9,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 RECIPES := $(wildcard recipes/*.py)
-BENCHMARKS := $(filter-out benchmarks/speech_accuracy.py,$(wildcard benchmarks/*.py)) # that one trains for hours
+BENCHMARKS := $(filter-out benchmarks/%_accuracy.py,$(wildcard benchmarks/*.py)) # those are of runs that take hours
+WEB := examples/web
 WORKERS ?= auto
 export PYTHONUNBUFFERED := 1
 
 ##@ To use
-.PHONY: help demo
+.PHONY: help demo web
 help: ## print this list
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	    /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/user.stamp ## name the words in a clip; export to TFLite, replay, compare
 	@$(BIN)/lstm-zoo demo
+
+web: $(WEB)/speech.tflite $(WEB)/node_modules/.package-lock.json ## name spoken words in your browser (examples/web)
+	@echo "Open http://127.0.0.1:8000; Ctrl+C ends it"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(WEB) 8000
 
 ##@ To work on it
 .PHONY: test lint format notebooks readme bench smoke wheel clean
@@ -60,6 +65,7 @@ wheel: $(VENV)/user.stamp ## build the wheel, pretrained models included, into d
 
 clean: ## remove whatever make has built, .venv included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(WEB)/node_modules $(WEB)/speech.tflite $(WEB)/speech.tflite.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------ the environment
@@ -75,6 +81,14 @@ $(VENV)/dev.stamp: $(VENV)/created.stamp pyproject.toml setup.py
 	@echo "Installing lstm_zoo with its tools (TensorFlow is large: the first time takes some minutes)"
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $(VENV)/user.stamp $@
+
+# What the page in the browser needs; `npm ci` dates what it writes.
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo "The page needs Node.js 20 with npm: https://nodejs.org" >&2; exit 1; }
+	@cd $(WEB) && npm ci --no-audit --no-fund
+
+$(WEB)/speech.tflite: $(VENV)/user.stamp
+	@$(BIN)/lstm-zoo export speech $@
 
 # What makes a Python fit; ensurepip is what Debian and Ubuntu leave out of python3 and put into python3-venv.
 FIT := import sys, ssl, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.maxsize < 2**32)

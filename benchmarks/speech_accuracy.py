@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lstm_zoo.data import AudioSplit, fsdd, sources, speech_commands
-from lstm_zoo.exporters.certificate import replay
+from lstm_zoo.exporters.replay import answers_of
 
 ROOT = Path(__file__).parent.parent
 RECIPES = {
@@ -122,7 +122,7 @@ def file_accuracies(run: Run, data: Path | None) -> tuple[float, float] | None:
     clips = test_clips(run.recipe, directory)
     audio = clips.as_float()
     messages.print(f"replaying {run.folder.name} on {len(clips):,} clips", style="dim")
-    right = [float(np.mean(replay(file, audio).outputs.argmax(axis=1) == clips.labels)) for file in files]
+    right = [float(np.mean(answers_of(file, audio).argmax(axis=1) == clips.labels)) for file in files]
     return right[0], right[1]
 
 

@@ -26,9 +26,9 @@ from lstm_zoo.errors import (
 )
 
 if TYPE_CHECKING:
-    from lstm_zoo import layers
+    from lstm_zoo import inspect, layers
     from lstm_zoo.data.audio_files import read_audio
-    from lstm_zoo.exporters import export
+    from lstm_zoo.exporters import export, verify
     from lstm_zoo.registry import get, info, list_models
 
 __version__ = "0.1.0"
@@ -45,9 +45,11 @@ __all__ = [
     "export",
     "get",
     "info",
+    "inspect",
     "layers",
     "list_models",
     "read_audio",
+    "verify",
 ]
 
 _WHERE = {
@@ -56,12 +58,13 @@ _WHERE = {
     "info": "lstm_zoo.registry",
     "list_models": "lstm_zoo.registry",
     "read_audio": "lstm_zoo.data.audio_files",
+    "verify": "lstm_zoo.exporters",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "layers":
-        return importlib.import_module("lstm_zoo.layers")
+    if name in ("inspect", "layers"):
+        return importlib.import_module(f"lstm_zoo.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'lstm_zoo' has no attribute {name!r}; there are: {', '.join(__all__)}")
     return getattr(importlib.import_module(_WHERE[name]), name)

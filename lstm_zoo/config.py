@@ -10,6 +10,7 @@ import pydantic
 from lstm_zoo.errors import InvalidInputError, UnknownNameError
 
 SCHEMA_VERSION = 1
+PROBLEMS_SHOWN = 5  # in one message
 ConfigT = TypeVar("ConfigT", bound="Config")
 
 
@@ -44,14 +45,15 @@ class ModelConfig(Config):
 
 
 def _describe(error: pydantic.ValidationError, config: type[Config]) -> str:
-    parts = []
-    for problem in error.errors():
+    parts, problems = [], error.errors()
+    for problem in problems[:PROBLEMS_SHOWN]:
         key = ".".join(str(part) for part in problem["loc"]) or "the whole"
         if problem["type"] == "extra_forbidden":
             parts.append(f"unknown option {key!r}; there are: {', '.join(sorted(config.model_fields))}")
         else:
             parts.append(f"{key}: {problem['msg']}, got {problem['input']!r:.80}")
-    return "; ".join(parts)
+    more = len(problems) - len(parts)
+    return "; ".join([*parts, f"and {more} more"] if more else parts)
 
 
 def override(config: ConfigT, settings: dict[str, Any]) -> ConfigT:

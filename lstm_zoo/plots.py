@@ -53,12 +53,24 @@ def plot_spectrograms(clips: np.ndarray, titles: Sequence[str], front_end: LogMe
     return figure
 
 
+def plot_lengths(lengths: np.ndarray, crop: int) -> Figure:
+    """How many texts have how many tokens, ``[texts]``, and from where on training cuts them."""
+    figure = new_figure(figsize=(8, 3))
+    axes = figure.subplots()
+    axes.hist(lengths, bins=60)
+    cut = np.mean(lengths > crop)
+    axes.axvline(crop, color="black", linestyle="--", label=f"{crop} tokens: {cut:.0%} are longer")
+    axes.set(xlabel="tokens", ylabel="texts")
+    axes.legend()
+    return figure
+
+
 def plot_history(history: Path) -> Figure:
     """Loss and accuracy over epochs from the ``history.csv`` of a training run."""
     table = np.atleast_1d(np.genfromtxt(history, delimiter=",", names=True))
     figure = new_figure(figsize=(8, 3))
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(table["epoch"] + 1, table[quantity], label="training (augmented)")
+        axes.plot(table["epoch"] + 1, table[quantity], label="training")
         axes.plot(table["epoch"] + 1, table[f"val_{quantity}"], label="validation")
         axes.set(xlabel="epoch", ylabel=quantity)
         axes.legend()
@@ -66,13 +78,13 @@ def plot_history(history: Path) -> Figure:
 
 
 def plot_confusion(labels: Sequence[str], confusion: np.ndarray, title: str) -> Figure:
-    """Rows: what was said; columns: what was heard. ``confusion``: counts, ``[labels, labels]``."""
+    """Rows: the true label; columns: the predicted one. ``confusion``: counts, ``[labels, labels]``."""
     figure = new_figure(figsize=(7, 6))
     axes = figure.subplots()
     axes.imshow(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
     axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="heard", ylabel="said", title=title)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
     for row, column in zip(*np.nonzero(confusion), strict=True):
         color = "white" if confusion[row, column] > confusion[row].sum() / 2 else "black"
         axes.text(column, row, confusion[row, column], ha="center", va="center", color=color, fontsize=7)

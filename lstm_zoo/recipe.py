@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ class Arguments:
     profile: str
     data: Path | None
     synthetic: Path | None
+    dataset: str | None
     tune: int
     size_limit: int
     out: Path
@@ -40,7 +42,15 @@ class Arguments:
         return self.profile == "smoke"
 
 
-def recipe_arguments(names: list[str], description: str, *, tunable: bool = True) -> Arguments:
+def recipe_arguments(
+    names: list[str],
+    description: str,
+    *,
+    tunable: bool = True,
+    synthetic: bool = True,
+    datasets: Sequence[str] = (),
+    size_limit: int = 2_000_000,
+) -> Arguments:
     """Read a recipe's command line; in a notebook, which has none, ``$LSTM_ZOO_PROFILE`` chooses the profile.
 
     From then on a :class:`LstmZooError` ends the script with one line and exit status 1 (``$LSTM_ZOO_DEBUG`` shows the
@@ -49,6 +59,9 @@ def recipe_arguments(names: list[str], description: str, *, tunable: bool = True
     Args:
         names: the models that the recipe trains, the default first.
         tunable: whether the recipe can search hyper-parameters, and has the options for it.
+        synthetic: whether it can train on synthetic speech.
+        datasets: those that it can train on, the default first, where there is a choice.
+        size_limit: bytes that the exported file of a trial may have unless the command line says otherwise.
     """
     parser = argparse.ArgumentParser(description=description)
     profile = os.environ.get("LSTM_ZOO_PROFILE", "smoke")
@@ -56,11 +69,17 @@ def recipe_arguments(names: list[str], description: str, *, tunable: bool = True
     parser.add_argument("--name", choices=names, default=names[0], help=f"the model to train (default: {names[0]})")
     parser.add_argument("--profile", choices=PROFILES, default=profile, help=f"{explained} (default: {profile})")
     parser.add_argument("--data", type=_existing, help="the dataset: a folder or an archive")
-    parser.add_argument("--synthetic", type=Path, help="folder of synthetic training clips; made where there is none")
-    parser.set_defaults(tune=0, size_limit=2_000_000)
+    parser.set_defaults(tune=0, size_limit=size_limit, synthetic=None, dataset=None)
+    if synthetic:
+        parser.add_argument("--synthetic", type=Path, help="folder of synthetic clips; made where there is none")
+    if datasets:
+        help_text = f"what to train and test on (default: {datasets[0]})"
+        parser.add_argument("--dataset", choices=datasets, default=datasets[0], help=help_text)
     if tunable:
         parser.add_argument("--tune", type=int, metavar="TRIALS", help="search hyper-parameters first")
-        parser.add_argument("--size-limit", type=int, help="largest TFLite file of a trial, in bytes")
+        parser.add_argument(
+            "--size-limit", type=int, help=f"largest TFLite file of a trial (default: {size_limit:,} bytes)"
+        )
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME-PROFILE-SEED)")
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="such as epochs=5")
     in_notebook = "ipykernel" in sys.modules
@@ -70,7 +89,8 @@ def recipe_arguments(names: list[str], description: str, *, tunable: bool = True
     except InvalidInputError as error:
         parser.error(str(error))
     seed = next((value for name, value in given["settings"].items() if name.endswith("seed")), 0)
-    given["out"] = given["out"] or Path("runs", f"{given['name']}-{given['profile']}-{seed}")
+    of_dataset = f"-{given['dataset']}" if given["dataset"] not in (None, *datasets[:1]) else ""
+    given["out"] = given["out"] or Path("runs", f"{given['name']}{of_dataset}-{given['profile']}-{seed}")
     given["out"].mkdir(parents=True, exist_ok=True)
     if not in_notebook:
         sys.excepthook = _show_error
@@ -80,6 +100,7 @@ def recipe_arguments(names: list[str], description: str, *, tunable: bool = True
 def _command(given: dict[str, Any]) -> str:
     """The command that repeats this run elsewhere: without the folders of this machine."""
     words = ["python", f"recipes/{Path(sys.argv[0]).name}", "--name", given["name"], "--profile", given["profile"]]
+    words += ["--dataset", given["dataset"]] if given["dataset"] else []
     words += [word for option in ("data", "synthetic") if given[option] for word in (f"--{option}", option.upper())]
     words += ["--tune", str(given["tune"])] if given["tune"] else []
     return shlex.join([*words, *(f"{name}={json.dumps(value)}" for name, value in given["settings"].items())])

@@ -39,8 +39,13 @@ class Entry:
     family: str
     summary: str
     dataset: str
-    sample_rate: int  # hertz
+    sample_rate: int | None = None  # hertz; of models that hear
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def takes(self) -> str:
+        """What the model is given, in words."""
+        return "texts, or token ids" if self.sample_rate is None else f"PCM at {self.sample_rate:,} Hz"
 
 
 _ENTRIES = (
@@ -118,6 +123,29 @@ _ENTRIES = (
             "equalizer": 8.0,
         },
     ),
+    Entry(
+        name="sentiment",
+        task="sentiment analysis",
+        family="sentiment",
+        summary="Whether a text is negative or positive; by words, also in MediaPipe: the default",
+        dataset="imdb",
+    ),
+    Entry(
+        name="sentiment_subword",
+        task="sentiment analysis",
+        family="sentiment",
+        summary="The same by pieces of words, so that few are unknown; exports take text, too",
+        dataset="imdb",
+        options={"tokenizer": "subwords"},
+    ),
+    Entry(
+        name="sentiment_tiny",
+        task="sentiment analysis",
+        family="sentiment",
+        summary="The same by words in at most 300 KB, for small devices",
+        dataset="imdb",
+        options={"embedding": 32, "units": 48},
+    ),
 )
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
@@ -144,6 +172,8 @@ def get(name_or_folder: str | Path, weights: str | None = "pretrained", **overri
         weights: ``"pretrained"``, or None for freshly initialised weights.
         overrides: fields of the configuration to change, such as ``units=64``, or
             ``front_end={"mel_bins": 32}``, which leaves the other fields of ``front_end``; they need ``weights=None``.
+            New models of text need ``vocabulary``, which
+            :func:`lstm_zoo.frontends.text.build_vocabulary` makes of the training texts.
 
     Raises:
         UnknownNameError: no such model; says what is nearest and what exists.
@@ -185,8 +215,14 @@ def pretrained_folder(name_or_folder: str | Path) -> Path:
 
 
 def _fresh(family: str, options: dict[str, Any], overrides: dict[str, Any]) -> keras.Model:
-    module = family_module(family)
-    model: keras.Model = module.build(module.CONFIG.create(_merged(options, overrides)))
+    module, fields = family_module(family), _merged(options, overrides)
+    if "vocabulary" in module.CONFIG.model_fields and fields.get("vocabulary") is None:
+        maker = "build_subword_vocabulary" if fields.get("tokenizer") == "subwords" else "build_vocabulary"
+        raise InvalidInputError(
+            f"vocabulary: got none; a new model of text needs one: vocabulary={maker}(texts, size), with the training "
+            "texts, from lstm_zoo.frontends.text"
+        )
+    model: keras.Model = module.build(module.CONFIG.create(fields))
     return model
 
 
@@ -293,7 +329,7 @@ class ModelInfo:
             "parameters": cells["parameters"],
             "float file": float_size,
             "int8 file": int8_size,
-            "on the test clips": cells["metric"],
+            "on the test split": cells["metric"],
             "best baseline": f"{baseline[1]:.2%}, {baseline[0]}" if baseline else "?",
             "streaming": cells["streaming"],
         }
@@ -370,10 +406,10 @@ def list_models(
     A filter on a measured fact leaves out the models of which it is not known.
 
     Args:
-        task: a task ("keyword spotting") or a family ("speech").
+        task: a task ("keyword spotting", "sentiment analysis") or a family ("speech", "sentiment").
         max_parameters: at most so many weights.
         max_bytes: its smallest TFLite file has at most so many bytes.
-        streaming: whether the model is causal: needs no sound that is still to come.
+        streaming: whether the model is causal: needs nothing that is still to come.
         min_metric: at least this value of the model's metric, such as 0.92 for 92 % accuracy.
 
     Raises:

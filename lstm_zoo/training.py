@@ -13,16 +13,16 @@ from pydantic import Field
 
 from lstm_zoo.config import Config
 
-WARM_UP_EPOCHS = 3
-
 
 class TrainingConfig(Config):
     """How a model is trained; every field is open to tuning."""
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(64, ge=2)
+    warm_up: float = Field(3.0, ge=0.0, description="epochs, or parts of one, in which the learning rate rises")
     learning_rate: float = Field(3e-3, gt=0.0)
     weight_decay: float = Field(1e-3, ge=0.0)
+    epsilon: float = Field(1e-7, gt=0.0, description="Adam's; larger ones slow what seldom has a gradient: rare words")
     label_smoothing: float = Field(0.05, ge=0.0, lt=1.0)
     average: float = Field(0.995, ge=0.0, lt=1.0, description="momentum of the moving average of the weights")
     seed: int = Field(0, ge=0)
@@ -41,7 +41,7 @@ class EpochSeconds(keras.callbacks.Callback):
 
 def compile_model(model: keras.Model, settings: TrainingConfig, steps_per_epoch: int) -> None:
     """Compile ``model`` with AdamW, a cosine schedule after a warm-up, and averaged weights."""
-    warm_up = min(WARM_UP_EPOCHS, settings.epochs - 1) * steps_per_epoch
+    warm_up = round(min(settings.warm_up, settings.epochs - 1) * steps_per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate * 0.1 if warm_up else settings.learning_rate,
         max(1, settings.epochs * steps_per_epoch - warm_up),
@@ -51,6 +51,7 @@ def compile_model(model: keras.Model, settings: TrainingConfig, steps_per_epoch:
     )
     optimizer = keras.optimizers.AdamW(
         schedule,
+        epsilon=settings.epsilon,
         weight_decay=settings.weight_decay,
         clipnorm=2.0,
         use_ema=settings.average > 0.0,
@@ -65,7 +66,7 @@ def train(
     model: keras.Model,
     batches: tf.data.Dataset,
     steps_per_epoch: int,
-    validation: tuple[np.ndarray, np.ndarray],
+    validation: tf.data.Dataset | tuple[np.ndarray, np.ndarray],
     settings: TrainingConfig,
     folder: Path,
     verbose: str | int = "auto",
@@ -75,8 +76,8 @@ def train(
     Args:
         batches: an endless dataset of ``(input, one-hot label)`` batches.
         steps_per_epoch: batches to an epoch.
-        validation: inputs and one-hot labels, watched and never trained on. The last weights are kept, not the
-            best on validation: with a few hundred clips "best" would be luck.
+        validation: inputs and one-hot labels, or finite batches of them, watched and never trained on. The last
+            weights are kept, not the best on validation: with a few hundred examples "best" would be luck.
         folder: receives ``checkpoint/`` while training, and ``history.csv``, a row an epoch.
         verbose: as in :meth:`keras.Model.fit`.
     """

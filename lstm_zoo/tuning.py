@@ -31,15 +31,20 @@ class RefusedTrial(ExportError):
     """A model that is too large for its purpose."""
 
 
-def refuse_larger(model: keras.Model, bytes_allowed: int, quantize: str | None = "dynamic_int8") -> int:
-    """The size in bytes of the TFLite file ``model`` would export to.
+def refuse_larger(
+    model: keras.Model, bytes_allowed: int, quantize: str | None = "dynamic_int8", profile: str = "default"
+) -> int:
+    """The size in bytes of the TFLite file ``model`` would export to, with labels and vocabulary where it has them.
 
     Raises:
         RefusedTrial: it is more than ``bytes_allowed``.
     """
+    from lstm_zoo.exporters.metadata import default_metadata
+    from lstm_zoo.exporters.signatures import input_specs, whole
     from lstm_zoo.exporters.tflite import convert
 
-    size = len(convert(model, quantize=quantize))
+    faces = (whole(model, input_specs(model)),)
+    size = len(convert(model, faces, quantize=quantize, profile=profile, metadata=default_metadata(model)))
     if size > bytes_allowed:
         raise RefusedTrial(f"the exported file would be {size:,} bytes; {bytes_allowed:,} are allowed")
     return size

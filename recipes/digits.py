@@ -22,11 +22,12 @@ from lstm_zoo import artifact, registry
 from lstm_zoo.config import override
 from lstm_zoo.data import fsdd, small, synthetic_speech
 from lstm_zoo.evaluation import evaluate
-from lstm_zoo.experiment import Experiment, measure, minutes, run
+from lstm_zoo.experiment import minutes
 from lstm_zoo.models import speech
 from lstm_zoo.plots import plot_history, plot_spectrograms
 from lstm_zoo.recipe import recipe_arguments
 from lstm_zoo.shipping import ship, write_card
+from lstm_zoo.tasks.audio import AudioExperiment, measure, run
 
 arguments = recipe_arguments(["digits"], "Train a recogniser of spoken digits.", tunable=False)
 folder = arguments.out
@@ -41,7 +42,7 @@ PROFILES = {
     "full": {"epochs": 40},
 }
 entry = registry.ENTRIES["digits"]
-experiment = Experiment(model=speech.SpeechConfig.create(entry.options), synthetic_share=0.5)
+experiment = AudioExperiment(model=speech.SpeechConfig.create(entry.options), synthetic_share=0.5)
 experiment = override(experiment, {"augmentation.speed": 0.2, "augmentation.noise_share": 0.3, "average": 0.98})
 experiment = override(experiment, PROFILES[arguments.profile] | arguments.settings)
 print(experiment)

@@ -24,12 +24,14 @@ from lstm_zoo import artifact, registry
 from lstm_zoo.config import is_given, override
 from lstm_zoo.data import small, speech_commands, synthetic_speech
 from lstm_zoo.evaluation import evaluate
-from lstm_zoo.experiment import Experiment, measure, minutes, run
+from lstm_zoo.experiment import minutes
 from lstm_zoo.exporters import certificate
+from lstm_zoo.exporters.files import certificate_path
 from lstm_zoo.models import ds_cnn, speech
 from lstm_zoo.plots import plot_history, plot_spectrograms
 from lstm_zoo.recipe import recipe_arguments
 from lstm_zoo.shipping import ship, write_card
+from lstm_zoo.tasks.audio import AudioExperiment, measure, run
 from lstm_zoo.tuning import refuse_larger, search
 
 arguments = recipe_arguments(["speech", "speech_tiny", "speech_attention", "ds_cnn"], "Train a keyword spotter.")
@@ -47,7 +49,7 @@ PROFILES = {
 }
 is_yardstick = arguments.name == "ds_cnn"  # the convolutional network to beat: trained here, but no entry of the zoo
 entry = registry.ENTRIES["speech" if is_yardstick else arguments.name]
-experiment = Experiment(model=speech.SpeechConfig.create(entry.options))
+experiment = AudioExperiment(model=speech.SpeechConfig.create(entry.options))
 experiment = override(experiment, PROFILES[arguments.profile] | arguments.settings)
 print(experiment)
 
@@ -153,7 +155,7 @@ if not is_yardstick:
     model.card = write_card(entry, dataset, figures, arguments.command, synthetic=share, generated=arguments.smoke)
     shipped = ship(folder, model, entry, dataset, figures)
     for file in sorted(folder.glob("*.tflite")):
-        print(certificate.read(certificate.certificate_path(file)))
+        print(certificate.read(certificate_path(file)))
 
 # %%
 if not is_yardstick:

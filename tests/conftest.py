@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import noise, tiny_model
+from tiny import raw_input, tiny_model
 
 from lstm_zoo import artifact, registry
 
@@ -27,7 +27,7 @@ def tiny_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = tiny_model(name, seed)
         metric = {"name": "accuracy", "value": 0.9 + seed / 100, "split": "made up", "baselines": {"majority": 0.1}}
         facts = {"streaming": name == "speech", "metric": metric}
-        artifact.write(root / name, model, name=name, facts=facts, card=f"# {name}\n", golden_input=noise(model))
+        artifact.write(root / name, model, name=name, facts=facts, card=f"# {name}\n", golden_input=raw_input(model))
     return root
 
 

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from tiny import noise, tiny_model
+from tiny import entries, options, raw_input, tiny_model
 
 import lstm_zoo
 from lstm_zoo import artifact, registry
 from lstm_zoo.errors import ArtifactError, InvalidInputError
 
 ENTRIES = tuple(registry.ENTRIES)
+SHIPPED = tuple(each.name for each in lstm_zoo.list_models() if each.pretrained)
+FILES = (*artifact.REQUIRED, "golden_input.npy")
 
 
 def change_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -55,7 +57,9 @@ RELOAD = """
 import sys, keras, numpy as np, lstm_zoo
 keras.Sequential([keras.Input((3, 2)), keras.layers.LSTM(2), keras.layers.Dense(1)])  # moves automatic names on
 for folder, given, answer in zip(*[iter(sys.argv[1:])] * 3):
-    np.save(answer, np.asarray(lstm_zoo.get(folder)(np.load(given), training=False)))
+    text = given.endswith(".txt")
+    given = open(given, encoding="utf-8", newline="\\n").read()[:-1].split("\\n") if text else np.load(given)
+    np.save(answer, np.asarray(lstm_zoo.get(folder)(given, training=False)))
 """
 
 
@@ -65,7 +69,8 @@ def reloaded(tiny_artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     answers = tmp_path_factory.mktemp("answers")
     arguments: list[Path] = []
     for name in ENTRIES:
-        arguments += [tiny_artifacts / name, tiny_artifacts / name / "golden_input.npy", answers / f"{name}.npy"]
+        (given,) = (tiny_artifacts / name).glob("golden_input.*")
+        arguments += [tiny_artifacts / name, given, answers / f"{name}.npy"]
     done = subprocess.run([sys.executable, "-c", RELOAD, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return answers
@@ -74,22 +79,23 @@ def reloaded(tiny_artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_a_new_process_gives_the_golden_output(name: str, tiny_artifacts: Path, reloaded: Path) -> None:
     expected = np.load(tiny_artifacts / name / "golden_output.npy")
-    assert expected.shape == (2, len(registry.get(name, weights=None).labels))
+    assert expected.shape == (2, len(registry.get(name, weights=None, **options(name)).labels))
     assert np.ptp(expected) > 1e-3, "an answer that is the same for every label would prove nothing"
     np.testing.assert_allclose(np.load(reloaded / f"{name}.npy"), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_artifact_gives_its_golden_output(name: str) -> None:
     stored = artifact.read(artifact.shipped_folder(name))
     model = lstm_zoo.get(name)
     assert artifact.golden_difference(model, stored) <= artifact.GOLDEN_TOLERANCE
     assert stored.manifest.name == name
-    assert stored.config == type(stored.config).create(registry.ENTRIES[name].options)
+    learnt = {"vocabulary": stored.config.vocabulary} if name in entries("sentiment") else {}
+    assert stored.config == type(stored.config).create(registry.ENTRIES[name].options | learnt)
     assert stored.manifest.facts.parameters == model.count_params()
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_artifact_verifies(name: str) -> None:
     """Hashes, golden output, and each TFLite file against its certificate and this very model."""
     verified = artifact.verify(artifact.shipped_folder(name))
@@ -111,8 +117,10 @@ def test_written_folder_states_what_is_in_it(tiny_artifacts: Path) -> None:
 def test_the_same_model_gives_the_same_bytes(tiny_artifacts: Path, tmp_path: Path) -> None:
     model = tiny_model("speech")
     facts = artifact.read_manifest(tiny_artifacts / "speech").facts.model_dump()
-    artifact.write(tmp_path / "again", model, name="speech", facts=facts, card="# speech\n", golden_input=noise(model))
-    for file in artifact.REQUIRED:
+    artifact.write(
+        tmp_path / "again", model, name="speech", facts=facts, card="# speech\n", golden_input=raw_input(model)
+    )
+    for file in FILES:
         if file != "golden_output.npy":  # computed, so not promised to the last bit
             assert (tmp_path / "again" / file).read_bytes() == (tiny_artifacts / "speech" / file).read_bytes(), file
 
@@ -122,7 +130,7 @@ def test_verify_replays_model_and_tflite(tmp_path: Path) -> None:
     lstm_zoo.export(model, tmp_path / "digits.tflite")
     files = {name: tmp_path / name for name in ("digits.tflite", "digits.tflite.json")}
     folder = artifact.write(
-        tmp_path / "digits", model, name="digits", facts={}, card="", golden_input=noise(model), files=files
+        tmp_path / "digits", model, name="digits", facts={}, card="", golden_input=raw_input(model), files=files
     )
     found = artifact.verify(folder)
     assert found.largest_difference <= artifact.GOLDEN_TOLERANCE
@@ -147,7 +155,7 @@ def test_verify_wants_a_certificate(tiny_artifacts: Path, tmp_path: Path) -> Non
         name="speech",
         facts={},
         card="",
-        golden_input=noise(model),
+        golden_input=raw_input(model),
         files={"x.tflite": tmp_path / "x.tflite"},
     )
     with pytest.raises(ArtifactError, match="certificate"):
@@ -157,7 +165,7 @@ def test_verify_wants_a_certificate(tiny_artifacts: Path, tmp_path: Path) -> Non
 # === Refused ===
 
 
-@pytest.mark.parametrize("name", artifact.REQUIRED)
+@pytest.mark.parametrize("name", FILES)
 def test_a_changed_byte_is_found(name: str, artifact_copy: Path) -> None:
     path = artifact_copy / name
     content = bytearray(path.read_bytes())
@@ -167,7 +175,7 @@ def test_a_changed_byte_is_found(name: str, artifact_copy: Path) -> None:
         artifact.read(artifact_copy)
 
 
-@pytest.mark.parametrize("name", artifact.REQUIRED)
+@pytest.mark.parametrize("name", FILES)
 def test_a_truncated_or_missing_file_is_found(name: str, artifact_copy: Path) -> None:
     path = artifact_copy / name
     path.write_bytes(path.read_bytes()[:-1])
@@ -200,6 +208,8 @@ def test_only_plain_file_names(name: str, artifact_copy: Path) -> None:
         (lambda m: m.pop("facts"), "facts"),
         (lambda m: m.update(code="import os"), "unknown option 'code'"),
         (lambda m: m["files"].pop("weights.safetensors"), "does not list weights.safetensors"),
+        (lambda m: m["files"].pop("golden_input.npy"), "must list one of golden_input.npy and golden_input.txt"),
+        (lambda m: m["files"].update({"golden_input.txt": m["files"]["card.md"]}), "must list one of golden_input.npy"),
         (lambda m: m["files"]["card.md"].update(sha256="0"), "sha256"),
         (lambda m: m.update(family="os"), "unknown model family 'os'"),
     ],
@@ -300,7 +310,7 @@ def test_a_full_disk_leaves_the_old_artifact(artifact_copy: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))  # golden_input.npy is larger
     try:
         with pytest.raises(ArtifactError, match="nothing was changed"):
-            artifact.write(artifact_copy, model, name="speech", facts={}, card="", golden_input=noise(model))
+            artifact.write(artifact_copy, model, name="speech", facts={}, card="", golden_input=raw_input(model))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name: path.read_bytes() for path in artifact_copy.iterdir()} == before
@@ -319,7 +329,7 @@ def test_a_failing_rename_puts_the_old_artifact_back(artifact_copy: Path, monkey
     monkeypatch.setattr(Path, "rename", failing)
     model = tiny_model("speech", seed=5)
     with pytest.raises(ArtifactError, match="nothing was changed"):
-        artifact.write(artifact_copy, model, name="speech", facts={}, card="", golden_input=noise(model))
+        artifact.write(artifact_copy, model, name="speech", facts={}, card="", golden_input=raw_input(model))
     assert artifact.read(artifact_copy).manifest == before
     assert [path.name for path in artifact_copy.parent.iterdir()] == ["speech"]
 
@@ -327,7 +337,7 @@ def test_a_failing_rename_puts_the_old_artifact_back(artifact_copy: Path, monkey
 def test_replaces_an_artifact(artifact_copy: Path) -> None:
     (artifact_copy / "leftover.txt").write_text("of the old one")
     model = tiny_model("speech", seed=5)
-    artifact.write(artifact_copy, model, name="speech", facts={}, card="new", golden_input=noise(model))
+    artifact.write(artifact_copy, model, name="speech", facts={}, card="new", golden_input=raw_input(model))
     assert artifact.read(artifact_copy).card == "new"
     assert not (artifact_copy / "leftover.txt").exists()
     assert [path.name for path in artifact_copy.parent.iterdir()] == ["speech"]
@@ -340,7 +350,7 @@ def test_does_not_replace_other_things(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     for name in ("photos", "file"):
         with pytest.raises(ArtifactError, match="choose another place"):
-            artifact.write(tmp_path / name, model, name="speech", facts={}, card="", golden_input=noise(model))
+            artifact.write(tmp_path / name, model, name="speech", facts={}, card="", golden_input=raw_input(model))
     assert (tmp_path / "photos" / "cat.jpg").read_text() == "cat"
 
 
@@ -348,13 +358,13 @@ def test_a_model_without_finite_answers_is_not_written(tmp_path: Path) -> None:
     model = tiny_model("speech")
     model.weights[-1].assign(np.full(model.weights[-1].shape, np.nan))
     with pytest.raises(ArtifactError, match="not finite"):
-        artifact.write(tmp_path / "a", model, name="speech", facts={}, card="", golden_input=noise(model))
+        artifact.write(tmp_path / "a", model, name="speech", facts={}, card="", golden_input=raw_input(model))
     assert not list(tmp_path.iterdir())
 
 
 def test_unknown_facts_and_file_names_are_refused(tmp_path: Path) -> None:
     model = tiny_model("speech")
-    given: dict[str, Any] = {"name": "speech", "card": "", "golden_input": noise(model)}
+    given: dict[str, Any] = {"name": "speech", "card": "", "golden_input": raw_input(model)}
     with pytest.raises(InvalidInputError, match="unknown option 'metrics'"):
         artifact.write(tmp_path / "a", model, facts={"metrics": 1}, **given)
     with pytest.raises(ArtifactError, match="not a plain file name"):

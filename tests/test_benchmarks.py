@@ -1,5 +1,5 @@
 """The accuracy benchmark: what it makes of a folder of runs, and what it would run. That of the layers: that it
-compares what is the same, in turn, and that it says what misses its target."""
+compares what is the same, in turn, and that it says what misses its target. That of exported files: the same."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from lstm_zoo.data import small
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "benchmarks" / "speech_accuracy.py"
 LAYERS = ROOT / "benchmarks" / "layers.py"
+EXPORT = ROOT / "benchmarks" / "export_latency.py"
 
 
 def write_run(runs: Path, name: str, seed: int, accuracy: float, **more: object) -> None:
@@ -108,16 +109,26 @@ def test_files_are_replayed_on_the_test_clips(tmp_path: Path) -> None:
     assert row[-3:] == [f"{right[0]:.2f} %", f"{right[1]:.2f} %", f"{right[1] - right[0]:+.2f}"]
 
 
-@pytest.fixture(scope="module")
-def layers() -> Iterator[ModuleType]:
-    """The benchmark of the layers as a module, without what it sets in the environment."""
-    spec = importlib.util.spec_from_file_location("benchmark_of_layers", LAYERS)
+def loaded(script: Path) -> Iterator[ModuleType]:
+    """A benchmark as a module, without what it sets in the environment; beside its neighbours, as Python runs it."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{script.stem}", script)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with mock.patch.dict(os.environ), mock.patch.dict(sys.modules, {spec.name: module}):
-        spec.loader.exec_module(module)
+        with mock.patch.object(sys, "path", [str(script.parent), *sys.path]):
+            spec.loader.exec_module(module)
         yield module
+
+
+@pytest.fixture(scope="module")
+def layers() -> Iterator[ModuleType]:
+    yield from loaded(LAYERS)
+
+
+@pytest.fixture(scope="module")
+def export_latency() -> Iterator[ModuleType]:
+    yield from loaded(EXPORT)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +204,21 @@ def test_a_wrong_shape_is_refused(layers: ModuleType, text: str) -> None:
         layers.shape(text)
 
 
-def layers_table(*options: str) -> list[dict[str, str]]:
-    """The rows of the one table that the command prints as Markdown, by column."""
-    line = [sys.executable, str(LAYERS), "--quick", "--markdown", *options]
+def printed(script: Path, *options: str) -> list[list[dict[str, str]]]:
+    """The rows of each table that the command prints as Markdown, by column."""
+    line = [sys.executable, str(script), "--markdown", *options]
     done = subprocess.run(line, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
-    columns, _, *rows = (line[2:-2].split(" | ") for line in done.stdout.splitlines() if line.startswith("|"))
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    tables = []
+    for section in done.stdout.split("### ")[1:]:
+        columns, _, *rows = (line[2:-2].split(" | ") for line in section.splitlines() if line.startswith("|"))
+        tables.append([dict(zip(columns, row, strict=True)) for row in rows])
+    return tables
+
+
+def layers_table(*options: str) -> list[dict[str, str]]:
+    (rows,) = printed(LAYERS, "--quick", *options)
+    return rows
 
 
 def test_layers_are_compared_with_all_that_is_installed() -> None:
@@ -227,3 +246,56 @@ def test_long_sequences_are_measured_in_processes_of_their_own() -> None:
         if sys.platform == "linux":
             assert float(row["peak MB, first step"]) > 0
     assert "--slow" in rows["GatedLSTM"]["targets"]
+
+
+def row_of_times(
+    export_latency: ModuleType, monkeypatch: pytest.MonkeyPatch, answer: float, **times: list[float]
+) -> tuple[str, ...]:
+    """Of two layers of 64 and 98 frames, had each file said ``answer`` for each class and taken those seconds."""
+    said = np.full((1, export_latency.CLASSES), answer, "float32")
+    taken = {export_latency.KERAS: [2.0, 4.0, 3.0]} | times
+    monkeypatch.setattr(export_latency, "build", lambda *shape: lambda x, training: np.full_like(said, 1 / 12))
+    monkeypatch.setattr(export_latency, "files", lambda model, frames: dict.fromkeys(taken, b"abc"))
+    monkeypatch.setattr(export_latency, "caller", lambda content, x: lambda: said)
+    monkeypatch.setattr(export_latency, "interleaved", lambda calls, seconds: {side: taken[side] for side in calls})
+    return export_latency.loops_row((2, 98, 64), 0.0)
+
+
+def test_the_default_profile_has_a_target_and_what_is_not_measured_a_dash(
+    export_latency: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = {"default": [1.0, 4.0, 2.0], "mediapipe": [0.5, 1.0, 1.0]}
+    row = row_of_times(export_latency, monkeypatch, 1 / 12, **times)
+    assert row == (
+        "2 x 64, 98", "3000", "3", "2000", "1.50 < 2 missed", "3", "-", "-", "-", "1000", "4.00", "3", "3",
+    )  # fmt: skip
+
+
+def test_files_that_say_something_else_are_not_compared(
+    export_latency: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=r"2 x 64, 98: Keras's loop differs from the model by 1\.7e-02"):
+        row_of_times(export_latency, monkeypatch, 0.1)
+    with pytest.raises(SystemExit, match="by nan"):
+        row_of_times(export_latency, monkeypatch, float("nan"))
+
+
+@pytest.mark.parametrize("text", ["2,98", "2,0,64", "a,b,c"])
+def test_a_wrong_shape_of_loops_is_refused(export_latency: ModuleType, text: str) -> None:
+    assert export_latency.shape("2,98,64") == (2, 98, 64)
+    with pytest.raises(argparse.ArgumentTypeError, match="expected layers,frames,units"):
+        export_latency.shape(text)
+
+
+def test_exported_files_are_measured_whole_and_step_by_step() -> None:
+    """The files say what the model says, or there would be no tables."""
+    (loops,), (full, quantized) = printed(EXPORT, "--shapes", "1,4,3", "--model", "speech_tiny", "--seconds", "0")
+    assert loops["layers x units, frames"] == "1 x 3, 4"
+    assert loops["rounds"] == "5"
+    for side in ("Keras's loop", "default", "universal", "mediapipe"):
+        assert float(loops[f"{side} ms"]) > 0
+        assert int(loops[f"{side} bytes"].replace(",", "")) > 1000
+    assert float(loops["universal times faster"]) > 0
+    assert (full["weights"], quantized["weights"]) == ("float32", "8 bits")
+    assert float(full["largest difference"]) < 1e-5 < float(quantized["largest difference"]) < 0.05
+    assert float(full["20 ms of audio, ms"]) == pytest.approx(float(full["a step, ms"]) / 2, rel=0.01)

@@ -4,13 +4,14 @@ import json
 
 import pydantic
 import pytest
+import tiny
 
 from lstm_zoo import registry
 from lstm_zoo.config import SCHEMA_VERSION, Config, ModelConfig, override
 from lstm_zoo.errors import InvalidInputError, UnknownNameError
-from lstm_zoo.experiment import Experiment
 from lstm_zoo.models import family_module
 from lstm_zoo.models.speech import SpeechConfig
+from lstm_zoo.tasks.audio import AudioExperiment
 
 
 class Part(Config):
@@ -68,7 +69,7 @@ def test_configurations_do_not_change():
 def test_every_entry_is_the_same_after_a_trip_through_json(name):
     entry = registry.ENTRIES[name]
     kind = family_module(entry.family).CONFIG
-    config = kind.create(entry.options)
+    config = kind.create(entry.options | tiny.options(name))
     assert kind.create(json.loads(json.dumps(config.model_dump(mode="json")))) == config
     assert (config.family, config.schema_version) == (entry.family, SCHEMA_VERSION)
     assert isinstance(config, ModelConfig)
@@ -76,7 +77,7 @@ def test_every_entry_is_the_same_after_a_trip_through_json(name):
 
 # === override ===
 
-EXPERIMENT = Experiment(model=SpeechConfig(labels=("yes", "no")))
+EXPERIMENT = AudioExperiment(model=SpeechConfig(labels=("yes", "no")))
 
 
 def test_settings_are_changed_by_their_short_or_full_name():

@@ -1,5 +1,7 @@
 """A run: trained once, read back afterwards, trained anew when its settings are others."""
 
+import json
+
 import numpy as np
 import pytest
 import tones
@@ -7,13 +9,13 @@ import tones
 from lstm_zoo import experiment as module
 from lstm_zoo import training
 from lstm_zoo.config import override
-from lstm_zoo.experiment import Experiment, Record, measure, minutes, run
-from lstm_zoo.frontends.audio import LogMelSpectrogram
+from lstm_zoo.experiment import minutes
+from lstm_zoo.tasks.audio import AudioExperiment, run
 
 SETTINGS = tones.experiment(epochs=2)
 
 
-def once(folder, settings: Experiment = SETTINGS, synthetic=None):
+def once(folder, settings: AudioExperiment = SETTINGS, synthetic=None):
     return run(tones.network, settings, tones.dataset(), folder, synthetic, verbose=0)
 
 
@@ -39,14 +41,35 @@ def test_finished_run_is_read_back(finished, monkeypatch):
 
 def test_run_leaves_its_record(finished):
     folder, model = finished
-    assert Record.model_validate_json((folder / "experiment.json").read_text()).experiment == SETTINGS
+    record = json.loads((folder / "experiment.json").read_text())
+    assert AudioExperiment.create(record["experiment"]) == SETTINGS
     assert sorted(path.name for path in folder.iterdir()) == ["experiment.json", "history.csv", "model.weights.h5"]
     assert 0 < minutes(folder) < 1
     fresh = tones.network()
     assert any(not np.array_equal(a, b) for a, b in zip(model.get_weights(), fresh.get_weights(), strict=True))
 
 
-def interrupt(folder, settings: Experiment, monkeypatch) -> None:
+def test_settings_that_an_older_version_did_not_have_get_their_defaults(tmp_path, monkeypatch):
+    once(tmp_path, override(SETTINGS, {"epochs": 1}))
+    record = json.loads((tmp_path / "experiment.json").read_text())
+    del record["experiment"]["training"]["warm_up"]
+    (tmp_path / "experiment.json").write_text(json.dumps(record))
+    monkeypatch.setattr(module, "train", no_training)
+    once(tmp_path, override(SETTINGS, {"epochs": 1}))
+    with pytest.raises(AssertionError, match="trained"):
+        once(tmp_path, override(SETTINGS, {"epochs": 1, "warm_up": 1.0}))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"experiment": 3, "training_data": ""}'])
+def test_record_that_cannot_be_read_is_of_no_run(tmp_path, monkeypatch, content):
+    once(tmp_path, override(SETTINGS, {"epochs": 1}))
+    (tmp_path / "experiment.json").write_text(content)
+    monkeypatch.setattr(module, "train", no_training)
+    with pytest.raises(AssertionError, match="trained"):
+        once(tmp_path, override(SETTINGS, {"epochs": 1}))
+
+
+def interrupt(folder, settings: AudioExperiment, monkeypatch) -> None:
     def began(self, epoch, logs=None):
         self.began = 0.0
         if epoch == 1:
@@ -93,25 +116,3 @@ def test_interruption_while_the_weights_are_written_is_no_finished_run(tmp_path,
         with pytest.raises(KeyboardInterrupt):
             once(tmp_path)
     assert not (tmp_path / "model.weights.h5").exists()
-
-
-def test_synthetic_clips_are_trained_on_in_their_share(tmp_path, monkeypatch):
-    seen = {}
-
-    def spy(model, batches, steps, *_):
-        seen["steps"] = steps
-
-    monkeypatch.setattr(module, "train", spy)
-    settings = override(SETTINGS, {"synthetic_share": 0.5})
-    once(tmp_path / "without", settings)
-    assert seen.pop("steps") == 3
-    once(tmp_path / "with", settings, tones.split(16, 9))
-    assert seen.pop("steps") == 6
-
-
-def test_measure_names_the_baselines(finished):
-    _, model = finished
-    accuracies = measure(model, tones.dataset(), LogMelSpectrogram(SETTINGS.model.front_end), "tones")
-    assert list(accuracies) == ["tones", "logistic regression on log-mel means", "most frequent class"]
-    assert accuracies["most frequent class"] == 0.5
-    assert accuracies["logistic regression on log-mel means"] > 0.9

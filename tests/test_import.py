@@ -23,6 +23,7 @@ AFTER = "; heavy = {'tensorflow', 'keras', 'librosa', 'matplotlib'} & set(sys.mo
         "from lstm_zoo import get, read_audio, LstmZooError",
         "from lstm_zoo.cli import app; app(['--help'], standalone_mode=False)",
         "from lstm_zoo.cli import app; app(['predict', '--help'], standalone_mode=False)",
+        "from lstm_zoo.cli import app; app(['inspect', '--help'], standalone_mode=False)",
         "from lstm_zoo.cli import app; app(['list'], standalone_mode=False)",
     ],
 )

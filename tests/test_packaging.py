@@ -160,7 +160,7 @@ def test_readme_teaches_commands_that_exist():
 
 def test_console_script_points_at_the_command_line():
     assert PROJECT["scripts"] == {"lstm-zoo": "lstm_zoo.cli:main"}
-    tree = ast.parse((ROOT / "lstm_zoo" / "cli.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "lstm_zoo" / "cli" / "__init__.py").read_text(encoding="utf-8"))
     assert "main" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 

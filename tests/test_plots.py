@@ -10,7 +10,7 @@ import tones
 
 import lstm_zoo
 from lstm_zoo.frontends.audio import LogMelSpectrogram
-from lstm_zoo.plots import new_figure, plot_confusion, plot_history, plot_spectrograms
+from lstm_zoo.plots import new_figure, plot_confusion, plot_history, plot_lengths, plot_spectrograms
 
 ROWS = "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.2,2.0,0.3,1.9\n1,0.6,1.0,0.5,1.2\n"
 
@@ -31,6 +31,15 @@ def test_spectrograms_are_those_of_the_front_end(tmp_path):
     assert (tmp_path / "spectrograms.png").stat().st_size > 5_000
 
 
+def test_lengths_are_counted_and_the_crop_is_marked():
+    (axes,) = plot_lengths(np.array([3, 3, 10, 40]), crop=20).axes
+    assert sum(bar.get_height() for bar in axes.patches) == 4
+    assert axes.patches[0].get_height() == 2
+    (line,) = axes.lines
+    assert set(line.get_xdata()) == {20}
+    assert line.get_label() == "20 tokens: 25% are longer"
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_history_is_that_of_the_file(tmp_path, epochs):
     file = tmp_path / "history.csv"
@@ -49,7 +58,7 @@ def test_confusion_has_a_number_for_every_count():
     (axes,) = figure.axes
     written = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
     assert written == {(0, 0): "7", (0, 1): "1", (1, 1): "5", (1, 2): "2"}
-    assert (axes.get_ylabel(), axes.get_xlabel()) == ("said", "heard")
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
     np.testing.assert_allclose(axes.images[0].get_array()[0], [7 / 8, 1 / 8, 0])
 

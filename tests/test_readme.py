@@ -48,7 +48,7 @@ def test_table_has_every_entry_and_its_measured_facts(shipped: Path) -> None:
         found = dict(zip(head, row, strict=True))
         assert model.metric is not None
         assert found["parameters"] == f"{model.parameters:,}"
-        assert found["on the test clips"] == f"{100 * model.metric.value:.2f}% accuracy"
+        assert found["on the test split"] == f"{100 * model.metric.value:.2f}% accuracy"
         assert found["best baseline"] == "10.00%, majority"
         assert found["streaming"] == ("yes" if model.name == "speech" else "no")
 

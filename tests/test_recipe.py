@@ -50,6 +50,22 @@ def test_everything_given(monkeypatch):
     assert (arguments.data, arguments.synthetic, arguments.out) == (Path("d"), Path("s"), Path("o"))
 
 
+def test_choice_of_a_dataset_is_offered_where_there_is_one(monkeypatch, capsys):
+    choice = {"datasets": ["imdb", "sst2"], "synthetic": False}
+    assert given(monkeypatch, "--profile quick", **choice).dataset == "imdb"
+    assert given(monkeypatch, "--profile quick", **choice).out == Path("runs/speech-quick-0")
+    other = given(monkeypatch, "--dataset sst2 --profile quick seed=1", **choice)
+    assert (other.dataset, other.out) == ("sst2", Path("runs/speech-sst2-quick-1"))
+    assert "--dataset sst2" in other.command
+    for line, options in (("--dataset fsdd", choice), ("--synthetic s", choice), ("--dataset imdb", {})):
+        with pytest.raises(SystemExit):
+            given(monkeypatch, line, **options)
+        assert "--" in capsys.readouterr().err
+    without = given(monkeypatch, "")
+    assert without.dataset is None
+    assert "--dataset" not in without.command
+
+
 def test_settings_are_json_or_text(monkeypatch):
     line = """epochs=5 learning_rate=1e-3 bidirectional=true pooling=attention noise_ratio='[0, 20]' x= y=a=b"""
     assert given(monkeypatch, line).settings == {

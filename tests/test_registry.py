@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TINY, noise, tiny_model
+from tiny import TINY, entries, options, raw_input, tiny_model
 
 import lstm_zoo
 from lstm_zoo import artifact, registry
@@ -15,23 +15,24 @@ from lstm_zoo.data import fsdd, sources, speech_commands
 from lstm_zoo.errors import ArtifactError, InvalidInputError, UnknownNameError
 
 ENTRIES = tuple(registry.ENTRIES)
-LABELS = {"speech_commands": speech_commands.LABELS, "fsdd": fsdd.LABELS}
+LABELS = {"speech_commands": speech_commands.LABELS, "fsdd": fsdd.LABELS, "imdb": ("negative", "positive")}
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_entry_agrees_with_its_dataset(name: str) -> None:
     entry = registry.ENTRIES[name]
     assert entry.dataset in sources.SOURCES
-    model = lstm_zoo.get(name, weights=None)
+    model = lstm_zoo.get(name, weights=None, **options(name))
     assert tuple(model.labels) == tuple(LABELS[entry.dataset])
-    assert model.config.front_end.sample_rate == entry.sample_rate
     assert model.config.family == entry.family
+    front_end = getattr(model.config, "front_end", None)
+    assert entry.sample_rate == (front_end.sample_rate if front_end else None)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_entry_gives_probabilities(name: str) -> None:
     model = tiny_model(name)
-    answers = np.asarray(model(noise(model), training=False))
+    answers = np.asarray(model(raw_input(model), training=False))
     assert answers.shape == (2, len(model.labels))
     np.testing.assert_allclose(answers.sum(axis=1), 1.0, atol=1e-5)
 
@@ -86,6 +87,14 @@ def test_bad_arguments_are_named() -> None:
         lstm_zoo.get("speech", weights=None, units=-1)
 
 
+@pytest.mark.parametrize(
+    ("name", "maker"), [("sentiment", "build_vocabulary"), ("sentiment_subword", "build_subword_vocabulary")]
+)
+def test_a_new_model_of_text_needs_a_vocabulary(name: str, maker: str) -> None:
+    with pytest.raises(InvalidInputError, match=rf"vocabulary: got none; .*vocabulary={maker}\(texts, size\)"):
+        lstm_zoo.get(name, weights=None)
+
+
 def test_missing_weights_and_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(artifact, "shipped_folder", lambda name: tmp_path / name)
     with pytest.raises(ArtifactError, match="no pretrained weights for 'speech'"):
@@ -112,7 +121,8 @@ def test_filters_agree_with_the_facts(shipped: Path) -> None:
     assert lstm_zoo.list_models(streaming=True).names == ["speech"]
     assert lstm_zoo.list_models(streaming=False).names == [name for name in ENTRIES if name != "speech"]
     assert lstm_zoo.list_models(min_metric=0.915).names == list(ENTRIES[2:])  # the tiny ones state 0.90, 0.91, ...
-    assert lstm_zoo.list_models(task="speech").names == list(ENTRIES)
+    assert lstm_zoo.list_models(task="keyword spotting").names == list(entries("speech"))
+    assert lstm_zoo.list_models(task="sentiment").names == list(entries("sentiment"))
     assert lstm_zoo.list_models(max_bytes=10**9).names == [], "no file has been measured"
     with pytest.raises(UnknownNameError, match="keyword spotting"):
         lstm_zoo.list_models(task="keyword spoting")
@@ -131,7 +141,7 @@ def test_smallest_file_is_the_one_that_counts(tiny_artifacts: Path, artifact_cop
     for name, size in (("float.tflite", 500), ("int8.tflite", 200)):
         (tmp_path / name).write_bytes(b"0" * size)
     files = {name: tmp_path / name for name in ("float.tflite", "int8.tflite")}
-    artifact.write(artifact_copy, model, name="speech", facts={}, card="", golden_input=noise(model), files=files)
+    artifact.write(artifact_copy, model, name="speech", facts={}, card="", golden_input=raw_input(model), files=files)
     known = registry.ModelInfo(registry.ENTRIES["speech"], artifact_copy, artifact.read_manifest(artifact_copy))
     assert known.smallest_bytes == 200
     assert known.files["float.tflite"] == 500

@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tiny
 import tones
 
 from lstm_zoo import artifact, shipping
+from lstm_zoo.data.texts import TextDataset, split_of
 from lstm_zoo.errors import ExportError
 from lstm_zoo.registry import ENTRIES, Entry
 from lstm_zoo.shipping import ship, write_card
@@ -21,7 +23,7 @@ FIGURES = {
 
 
 def card(**changes) -> str:
-    options = {"synthetic": 0.0, "generated": False, **changes}
+    options = {"generated": False, **changes}
     return write_card(
         options.pop("entry", ENTRY), options.pop("dataset", tones.dataset()), FIGURES, "python x", **options
     )
@@ -43,7 +45,7 @@ def test_card_states_the_run():
 
 
 def test_card_owns_up_to_what_the_figures_are_worth():
-    assert "CC BY 4.0" in card()
+    assert "licence: CC BY 4.0." in card()
     assert "do not compare with published ones" in card()  # 48 training clips are a part
     assert "CC BY-SA 4.0" in card(entry=ENTRIES["digits"])
     assert "do not compare" not in card(entry=ENTRIES["digits"])
@@ -66,8 +68,8 @@ def exported(monkeypatch, tmp_path):
     asked = {}
     (tmp_path / "confusion.png").write_bytes(b"picture")
 
-    def export(model, path, *, quantize=None, check_inputs):
-        asked[path.name] = (quantize, check_inputs)
+    def export(model, path, **options):
+        asked[path.name] = options
         if path.suffix:
             path.write_bytes(path.name.encode() * 10)
             path.with_name(f"{path.name}.json").write_text("{}")
@@ -87,12 +89,12 @@ def test_artefact_holds_files_facts_and_card(exported, model, tmp_path):
     dataset = tones.dataset()
     folder = ship(tmp_path, model, ENTRY, dataset, FIGURES)
     assert folder == tmp_path / "artifact" / "tones"
-    assert {name: quantize for name, (quantize, _) in exported.items()} == {
+    assert {name: options.get("quantize") for name, options in exported.items()} == {
         "tones.tflite": None,
         "tones_int8.tflite": "dynamic_int8",
         "saved_model": None,
     }
-    for _, clips in exported.values():
+    for clips in (options["check_inputs"] for options in exported.values()):
         np.testing.assert_array_equal(clips, dataset.testing.as_float()[: len(clips)])  # replayed on the test clips
         assert len(clips) == 32
     stored = artifact.read(folder)
@@ -116,3 +118,51 @@ def test_file_that_does_not_agree_is_not_shipped(exported, model, tmp_path, monk
     with pytest.raises(ExportError, match="differs"):
         ship(tmp_path, model, ENTRY, tones.dataset(), FIGURES)
     assert not (tmp_path / "artifact").exists()
+
+
+# === Texts ===
+
+
+def texts(count: int = 3, shared: int = 0) -> TextDataset:
+    """``count`` test texts, of which the first ``shared`` are training texts, too."""
+    training = split_of(["Great film 0", "Dull film 1", "Dull film 2"], [1, 0, 0], "abc")
+    testing = [f"Dull film {number}" if number else "Great film 0" for number in range(3 - shared, 3 - shared + count)]
+    names = [f"test/{number}" for number in range(count)]
+    validation = split_of(["Great", "Dull"], [1, 0], "de")
+    return TextDataset("imdb", ("negative", "positive"), training, validation, split_of(testing, [0] * count, names))
+
+
+def test_card_of_texts_speaks_of_texts():
+    entry = ENTRIES["sentiment"]
+    text = card(entry=entry, dataset=texts())
+    for part in (
+        "**Input:** texts; or token ids, int32 `[batch, time]`",
+        "`[batch, 2]`: negative, positive",
+        "Maas et al., ACL 2011); licence: none stated.",
+        "3 training, 2 validation and 3 test texts",
+        "| on the test texts | accuracy |",
+    ):
+        assert part in text
+    assert "clip" not in text
+    assert "also training texts" not in text
+    assert "2 test texts are **also training texts**" in card(entry=entry, dataset=texts(shared=2))
+    assert "no reviews" in card(entry=entry, dataset=texts(), generated=True)
+
+
+def test_artefact_of_texts_holds_sentences_of_our_own(exported, tmp_path):
+    model, dataset = tiny.tiny_model("sentiment"), texts(count=2_500)
+    model.card = card(entry=ENTRIES["sentiment"], dataset=dataset)
+    figures = FIGURES | {"accuracies": {"sentiment": 0.91, "NB-SVM": 0.9}}
+    folder = ship(tmp_path, model, ENTRIES["sentiment"], dataset, figures)
+    checked = [options.pop("check_inputs") for options in exported.values()]
+    assert exported == {
+        "sentiment.tflite": {"dynamic": True},
+        "sentiment_int8.tflite": {"profile": "mediapipe", "quantize": "dynamic_int8"},
+        "saved_model": {},
+    }
+    assert [len(texts) for texts in checked] == [1_250, 1_250, 64]
+    assert all(set(texts) < set(dataset.testing.texts) for texts in checked)
+    stored = artifact.read(folder)
+    assert (folder / "golden_input.txt").read_text().splitlines() == list(shipping.SENTENCES)
+    assert stored.manifest.facts.metric.baselines == {"NB-SVM": 0.9}
+    assert artifact.golden_difference(stored.build(), stored) < 1e-6

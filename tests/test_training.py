@@ -135,12 +135,38 @@ def test_schedule_warms_up_and_then_falls(epochs):
     compile_model(model, TrainingConfig(epochs=epochs, learning_rate=0.01), steps_per_epoch=10)
     schedule = model.optimizer._learning_rate
     rates = np.array([float(schedule(step)) for step in range(10 * epochs + 1)])
-    warm_up = 10 * min(training.WARM_UP_EPOCHS, epochs - 1)
+    warm_up = 10 * min(3, epochs - 1)
     assert rates.max() == pytest.approx(0.01, rel=1e-3)
     assert rates.argmax() == warm_up
     assert (np.diff(rates[: warm_up + 1]) > 0).all()
     assert (np.diff(rates[warm_up:]) < 0).all()
     assert rates[-1] == pytest.approx(1e-4, rel=1e-3)
+
+
+def test_warm_up_can_be_a_part_of_an_epoch():
+    model = tones.network()
+    compile_model(model, TrainingConfig(epochs=3, learning_rate=0.01, warm_up=0.2), steps_per_epoch=100)
+    rates = np.array([float(model.optimizer._learning_rate(step)) for step in range(301)])
+    assert rates.argmax() == 20
+    assert rates.max() == pytest.approx(0.01, rel=1e-3)
+    compile_model(model, TrainingConfig(warm_up=0.0, learning_rate=0.01), steps_per_epoch=100)
+    assert float(model.optimizer._learning_rate(0)) == pytest.approx(0.01)
+
+
+def test_validation_may_come_in_batches(tmp_path):
+    """The figures are those of the same examples in one array."""
+    for name in ("arrays", "batches"):
+        dataset, model = tones.dataset(), tones.network()
+        clips = (dataset.training.as_float(), one_hot(dataset.training, 3))
+        batches = tf.data.Dataset.from_tensor_slices(clips).repeat().batch(16)
+        validation = (dataset.validation.as_float(), one_hot(dataset.validation, 3))
+        if name == "batches":
+            validation = tf.data.Dataset.from_tensor_slices(validation).batch(5)
+        train(model, batches, 3, validation, SETTINGS.replace(epochs=2), tmp_path / name, verbose=0)
+    arrays, in_batches = history(tmp_path / "arrays"), history(tmp_path / "batches")
+    for left, right in zip(arrays, in_batches, strict=True):
+        assert float(left["val_loss"]) == pytest.approx(float(right["val_loss"]), rel=1e-4)
+        assert float(left["val_accuracy"]) == pytest.approx(float(right["val_accuracy"]))
 
 
 def test_averaging_and_smoothing_are_as_set():

@@ -108,8 +108,8 @@ def test_interrupted_search_goes_on(tmp_path):
 def test_size_is_that_of_the_exported_file(monkeypatch):
     files, convert = [], tflite.convert
 
-    def spy(model, quantize):
-        files.append((convert(model, quantize), quantize))
+    def spy(model, signatures, quantize, **options):
+        files.append((convert(model, signatures, quantize=quantize, **options), quantize))
         return files[0][0]
 
     monkeypatch.setattr(tflite, "convert", spy)
@@ -120,7 +120,7 @@ def test_size_is_that_of_the_exported_file(monkeypatch):
 
 
 def test_larger_models_are_refused_before_they_are_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(tflite, "convert", lambda model, quantize: bytes(model.count_params()))
+    monkeypatch.setattr(tflite, "convert", lambda model, *_, **__: bytes(model.count_params()))
     trained = []
 
     def objective(settings, folder):

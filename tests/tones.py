@@ -9,8 +9,8 @@ import numpy as np
 
 from lstm_zoo.config import override
 from lstm_zoo.data import AudioDataset, AudioSplit
-from lstm_zoo.experiment import Experiment
 from lstm_zoo.models import speech
+from lstm_zoo.tasks.audio import AudioExperiment
 
 LABELS = ("low", "middle", "high")
 HERTZ = (350.0, 700.0, 1_400.0)
@@ -58,8 +58,8 @@ def dataset(training_clips: int = 48) -> AudioDataset:
     return AudioDataset("tones", LABELS, RATE, split(training_clips, 0, noise_seconds=5), split(16, 1), split(32, 2))
 
 
-def experiment(**settings: Any) -> Experiment:
-    start = Experiment(model=speech.SpeechConfig.create(MODEL), synthetic_share=0.0)
+def experiment(**settings: Any) -> AudioExperiment:
+    start = AudioExperiment(model=speech.SpeechConfig.create(MODEL), synthetic_share=0.0)
     return override(start, SETTINGS | settings)
 
 

@@ -1,10 +1,14 @@
-"""Datasets with their official splits: one loader per dataset, each returning an :class:`AudioDataset`."""
+"""Datasets with their official splits: one loader per dataset, each returning an :class:`AudioDataset` or a
+:class:`~lstm_zoo.data.texts.TextDataset`.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,6 +16,87 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SPLITS = ("training", "validation", "testing")
+_LOADERS: dict[str, tuple[str, dict[str, Any]]] = {  # where the module is not named like the dataset
+    "sst2": ("sst", {"classes": 2}),
+    "sst5": ("sst", {"classes": 5}),
+}
+
+
+def load(name: str, directory: str | PathLike[str] | None = None) -> Any:
+    """A dataset by the name under which ``lstm-zoo data`` lists it, as its own loader gives it by default.
+
+    Args:
+        name: "speech_commands", "fsdd", "imdb", "sst2", "sst5" or "movie_reviews".
+        directory: see :func:`lstm_zoo.data.sources.find`.
+
+    Raises:
+        UnknownNameError: there is no such dataset.
+        DataError: it is not there, or its files are not what they should be.
+    """
+    from lstm_zoo.data.catalogue import SOURCES
+    from lstm_zoo.errors import UnknownNameError
+
+    if name not in SOURCES:
+        raise UnknownNameError("dataset", name, SOURCES)
+    module, options = _LOADERS.get(name, (name, {}))
+    return importlib.import_module(f"lstm_zoo.data.{module}").load(directory, **options)
+
+
+class Split(Protocol):
+    """What the splits of every kind of dataset have."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+
+S = TypeVar("S", bound=Split)
+
+
+class ThreeSplits(Generic[S]):
+    """What datasets of every kind say of their three splits; a base for dataclasses with these fields."""
+
+    name: str
+    label_names: tuple[str, ...]
+    training: S
+    validation: S
+    testing: S
+
+    @property
+    def splits(self) -> Mapping[str, S]:
+        """The three splits by name."""
+        return {split: getattr(self, split) for split in SPLITS}
+
+    @property
+    def title(self) -> str:
+        """What is in the dataset, in a line."""
+        return self.name
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Examples by split and label: ``{"training": {"yes": 2057, ...}, ...}``."""
+        counted = {}
+        for split, part in self.splits.items():
+            numbers = np.bincount(part.labels, minlength=len(self.label_names)).tolist()
+            counted[split] = dict(zip(self.label_names, numbers, strict=True))
+        return counted
+
+    def summary(self) -> Table:
+        """A table of examples per class and split, for the terminal (``rich.print``) and for notebooks."""
+        from rich.table import Table
+
+        counts = self.counts()
+        table = Table("class", title=self.title)
+        for split in SPLITS:
+            table.add_column(split, justify="right", footer=f"{len(self.splits[split]):,}")
+        table.columns[0].footer = "all"
+        table.show_footer = True
+        for label in self.label_names:
+            table.add_row(label, *(f"{counts[split][label]:,}" for split in SPLITS))
+        return table
 
 
 def _no_noise() -> np.ndarray:
@@ -43,7 +128,7 @@ class AudioSplit:
 
 
 @dataclass(frozen=True, eq=False)
-class AudioDataset:
+class AudioDataset(ThreeSplits[AudioSplit]):
     """Labelled clips of one length (see :class:`AudioSplit`); ``sample_rate`` is in hertz."""
 
     name: str
@@ -54,29 +139,6 @@ class AudioDataset:
     testing: AudioSplit
 
     @property
-    def splits(self) -> Mapping[str, AudioSplit]:
-        """The three splits by name."""
-        return {split: getattr(self, split) for split in SPLITS}
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Clips by split and label: ``{"training": {"yes": 2057, ...}, ...}``."""
-        counted = {}
-        for split, part in self.splits.items():
-            numbers = np.bincount(part.labels, minlength=len(self.label_names)).tolist()
-            counted[split] = dict(zip(self.label_names, numbers, strict=True))
-        return counted
-
-    def summary(self) -> Table:
-        """A table of clips per class and split, for the terminal (``rich.print``) and for notebooks."""
-        from rich.table import Table
-
-        counts = self.counts()
+    def title(self) -> str:
         length = self.training.audio.shape[1] / self.sample_rate
-        table = Table("class", title=f"{self.name}, {length:g} s clips, {self.sample_rate:,} Hz")
-        for split in SPLITS:
-            table.add_column(split, justify="right", footer=f"{len(self.splits[split]):,}")
-        table.columns[0].footer = "all"
-        table.show_footer = True
-        for label in self.label_names:
-            table.add_row(label, *(f"{counts[split][label]:,}" for split in SPLITS))
-        return table
+        return f"{self.name}, {length:g} s clips, {self.sample_rate:,} Hz"

@@ -48,7 +48,7 @@ def decode(content: bytes, name: str) -> tuple[np.ndarray, int]:
 
     if not content:
         raise DataError(f"{name} is empty (0 bytes); expected a wav, flac or ogg file")
-    _refuse_truncated_wav(content, name)
+    refuse_truncated_wav(content[:8], len(content), name)
     try:
         frames, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)  # [samples, channels]
     except soundfile.SoundFileError as error:
@@ -75,11 +75,15 @@ def fit(samples: np.ndarray, length: int, centre: bool = False) -> np.ndarray:
     return np.pad(samples, (before, spare - before))
 
 
-def _refuse_truncated_wav(content: bytes, name: str) -> None:
-    """libsndfile reads what is left of a truncated wav without a word; its header says how long it should be."""
-    declared = int.from_bytes(content[4:8], "little")
-    if content[:4] != b"RIFF" or declared in _UNKNOWN_LENGTHS:
+def refuse_truncated_wav(head: bytes, size: int, name: str) -> None:
+    """libsndfile reads what is left of a truncated wav without a word; its first eight bytes say how long it should be.
+
+    Raises:
+        DataError: the file of ``size`` bytes is shorter.
+    """
+    declared = int.from_bytes(head[4:8], "little")
+    if head[:4] != b"RIFF" or declared in _UNKNOWN_LENGTHS:
         return
-    missing = declared + 8 - len(content)
+    missing = declared + 8 - size
     if missing > 1:  # many writers count a padding byte that they do not write
         raise DataError(f"{name} is truncated: {missing:,} of {declared + 8:,} bytes are missing; copy the file again")

@@ -60,7 +60,7 @@ def write_speech_commands(
     for split, list_name in speech_commands.LISTS.items() if lists else ():
         listed = sorted(name for name in names if speech_commands.official_split(name) == split)
         files[list_name] = "".join(f"{name}\n" for name in listed).encode()
-    return _write(files, Path(folder), "speech_commands_generated.tar.gz" if archive else None)
+    return write_files(files, folder, "speech_commands_generated.tar.gz" if archive else None)
 
 
 def write_fsdd(folder: str | PathLike[str], clips_per_speaker: int = 12, seed: int = 0, archive: bool = False) -> Path:
@@ -89,7 +89,7 @@ def write_fsdd(folder: str | PathLike[str], clips_per_speaker: int = 12, seed: i
             for index in range(clips_per_speaker):
                 samples = _chord(digit, int(generator.uniform(0.3, 0.6) * rate), rate, pitch, generator)
                 files[f"recordings/{digit}_{speaker}_{index}.wav"] = _wav(samples, rate)
-    return _write(files, Path(folder), "fsdd_generated.tar.gz" if archive else None)
+    return write_files(files, folder, "fsdd_generated.tar.gz" if archive else None)
 
 
 def _speakers(wanted: dict[str, int], generator: np.random.Generator) -> list[str]:
@@ -134,11 +134,27 @@ def _wav(samples: np.ndarray, rate: int) -> bytes:
     return stream.getvalue()
 
 
-def _write(files: Mapping[str, bytes], folder: Path, archive: str | None) -> Path:
-    """All files or none: they are written beside ``folder``, which is replaced when they are complete."""
+def write_files(
+    files: Mapping[str, bytes], folder: str | PathLike[str], archive: str | None, notice: str = NOTICE
+) -> Path:
+    """All files or none: they are written beside ``folder``, which is replaced when they are complete.
+
+    Args:
+        files: contents by name, with ``/``.
+        folder: a new or empty folder.
+        archive: name of a ``.tar.gz`` in ``folder`` to write instead of the files.
+        notice: what ``GENERATED.txt`` says of them.
+
+    Returns:
+        The folder, or the archive in it.
+
+    Raises:
+        DataError: ``folder`` is not empty or cannot be written.
+    """
+    folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"folder: {folder} is not an empty folder; name a new one for the generated data")
-    files = {"GENERATED.txt": NOTICE.encode(), **files}
+    files = {"GENERATED.txt": notice.encode(), **files}
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

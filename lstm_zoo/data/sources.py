@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import lzma
 import os
 import posixpath
@@ -13,12 +15,12 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from lstm_zoo.data.catalogue import KNOWN_SHA256, SOURCES, Source
 from lstm_zoo.errors import DataError, UnknownNameError
 
 ENVIRONMENT_VARIABLE = "LSTM_ZOO_DATA"
@@ -27,63 +29,8 @@ LARGEST_MEMBER = 64 * MEGABYTE
 LARGEST_ARCHIVE = 8_000 * MEGABYTE
 # An archive of up to this many bytes, unpacked, is read once and kept; a larger one is read once more for its clips.
 KEPT_IN_MEMORY = 512 * MEGABYTE
-
-
-@dataclass(frozen=True)
-class Source:
-    """A dataset as its publisher gives it.
-
-    ``markers`` are patterns of which an unpacked copy has at least one; ``folders`` and ``archives`` are patterns of
-    names that a copy goes by. ``sha256`` is ``None`` where the publisher states none: such a download is taken as it
-    comes, and only what cannot be read as an archive is refused.
-    """
-
-    name: str
-    title: str
-    licence: str
-    url: str
-    file_name: str
-    sha256: str | None
-    megabytes: int
-    markers: tuple[str, ...]
-    folders: tuple[str, ...]
-    archives: tuple[str, ...]
-
-
-SOURCES = {
-    "speech_commands": Source(
-        name="speech_commands",
-        title="Speech Commands v0.02 (Pete Warden, arXiv:1804.03209)",
-        licence="CC BY 4.0",
-        url="http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
-        file_name="speech_commands_v0.02.tar.gz",
-        sha256="af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
-        megabytes=2429,
-        markers=("_background_noise_", "yes", "stop", "testing_list.txt"),
-        folders=("speech_commands*",),
-        archives=("speech_commands_v*.tar.*", "speech_commands_generated.tar.*"),
-    ),
-    # The address names a commit, which fixes the content: 27 commits after the tag v1.0.10. No checksum is published.
-    "fsdd": Source(
-        name="fsdd",
-        title="Free Spoken Digit Dataset (Zohar Jackson and contributors)",
-        licence="CC BY-SA 4.0",
-        url="https://github.com/Jakobovski/free-spoken-digit-dataset/archive/26eb9aaf76e81b692f806f9140c2d2777410d7a1.tar.gz",
-        file_name="free-spoken-digit-dataset.tar.gz",
-        sha256=None,
-        megabytes=16,
-        markers=("recordings/*.wav", "[0-9]_*_*.wav"),
-        folders=("*spoken-digit*", "fsdd*"),
-        archives=("*spoken-digit*.tar.*", "fsdd_generated.tar.*"),
-    ),
-}
-
-# Archives that are known by name must have the content that is known by hash.
-KNOWN_SHA256 = {
-    "speech_commands_v0.02.tar.gz": "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
-    "speech_commands_v0.02_part.tar.xz": "140bcf70cb4b73fd7f368d1216f7fcd5ce86ac4886100717653250827f21c376",
-    "free-spoken-digit-dataset.tar.xz": "eaa799fbe327f61f9e633cbbb5e96bbcaa7734d65d210e1163ec2e10a455e354",
-}
+# Endings of the files that a loader may ask for; some datasets name their splits or labels so.
+WANTED = (".wav", ".txt", ".tsv", ".tsv.gz", ".train", ".dev", ".test", ".pos", ".neg")
 
 
 # === Finding ===
@@ -95,8 +42,8 @@ def find(dataset: str, directory: str | PathLike[str] | None = None) -> Path:
     Args:
         dataset: a key of :data:`SOURCES`.
         directory: where to look, and nowhere else: an unpacked copy, its archive, or a folder that holds either
-            (also as ``<dataset>/`` or ``speech/<dataset>/``). ``None`` looks in ``$LSTM_ZOO_DATA``, then in the
-            cache, then downloads into the cache.
+            (also in the folders that :class:`~lstm_zoo.data.catalogue.Source` calls ``below``). ``None`` looks in
+            ``$LSTM_ZOO_DATA``, then in the cache, then downloads into the cache.
 
     Raises:
         UnknownNameError: there is no such dataset.
@@ -108,7 +55,7 @@ def find(dataset: str, directory: str | PathLike[str] | None = None) -> Path:
     if found is None and directory is not None:
         raise DataError(
             f"directory: {dataset} is not in {Path(directory)}; expected an archive {' or '.join(source.archives)} "
-            f"or an unpacked copy with {' or '.join(source.markers)} (also in {dataset}/ or speech/{dataset}/). "
+            f"or an unpacked copy with {' or '.join(source.markers)} (also in {' or '.join(source.below)}). "
             f"Official archive: {source.url}"
         )
     if found is None:
@@ -123,7 +70,7 @@ def locate(dataset: str, directory: str | PathLike[str] | None = None) -> Path |
     """Where :func:`find` would find ``dataset`` without a download; ``None`` where it would not."""
     source = _source(dataset)
     for root in [Path(directory)] if directory is not None else _roots(source):
-        for place in (root, root / source.name, root / "speech" / source.name):
+        for place in (root, *(root / folder for folder in source.below)):
             if found := _look(place, source):
                 return found
     return None
@@ -220,7 +167,10 @@ def _download(source: Source) -> Path:
 
 
 class Files(Protocol):
-    """The wav and txt files of a dataset, wherever they are; names are relative, with ``/``, and sorted."""
+    """The sounds and texts of a dataset (:data:`WANTED`), wherever they are.
+
+    Names are relative, with ``/``, and sorted.
+    """
 
     path: Path
     names: tuple[str, ...]
@@ -241,10 +191,28 @@ def open_files(path: Path) -> Files:
 
 def read_text(files: Files, name: str) -> str:
     """The content of one text file."""
-    try:
-        return next(content for _, content in files.read([name])).decode("utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"{files.path}: {name} is not a text file in UTF-8; fetch it again") from None
+    return next(text for _, text in read_texts(files, [name]))
+
+
+def read_texts(files: Files, names: Iterable[str], encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
+    """``(name, text)`` of the named files, in whatever order is fastest; ``.gz`` is unpacked.
+
+    Raises:
+        DataError: a file is missing or is not a text in ``encoding``.
+    """
+    for name, content in files.read(names):
+        try:
+            yield name, _gunzip(content).decode(encoding) if name.endswith(".gz") else content.decode(encoding)
+        except (UnicodeDecodeError, EOFError, zlib.error, OSError):
+            raise DataError(f"{files.path}: {name} is not a text file in {encoding.upper()}; fetch it again") from None
+
+
+def _gunzip(content: bytes) -> bytes:
+    with gzip.open(io.BytesIO(content)) as stream:
+        unpacked = stream.read(LARGEST_MEMBER + 1)
+    if len(unpacked) > LARGEST_MEMBER:
+        raise OSError("it unpacks to too much")
+    return unpacked
 
 
 class Folder:
@@ -252,7 +220,7 @@ class Folder:
 
     def __init__(self, path: Path):
         self.path = path
-        found = (file for pattern in ("*", "*/*") for file in path.glob(pattern))
+        found = (file for pattern in ("*", "*/*", "*/*/*") for file in path.glob(pattern))
         self.names = tuple(sorted(name for file in found if _wanted(name := file.relative_to(path).as_posix())))
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -291,7 +259,7 @@ class Archive:
             yield member.name.removeprefix(self._prefix), content
 
     def _members(self, names: set[str] | None) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-        """The wav and txt members (or those in ``names``) with their content, their names without ``./``."""
+        """The members that are wanted (or those in ``names``) with their content, their names without ``./``."""
         try:
             with tarfile.open(self.path, "r:*") as archive:
                 for member in archive:
@@ -310,7 +278,7 @@ class Archive:
 
 def _wanted(name: str) -> bool:
     """Hidden files are left out: macOS puts ``._x.wav`` beside ``x.wav``."""
-    return name.endswith((".wav", ".txt")) and not PurePosixPath(name).name.startswith(".")
+    return name.endswith(WANTED) and not PurePosixPath(name).name.startswith(".")
 
 
 def _safe_name(name: str, archive: Path) -> str:

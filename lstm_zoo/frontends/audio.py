@@ -85,6 +85,8 @@ class LogMelSpectrogram(keras.layers.Layer):
     ``frames = 1 + (samples - window_length) // hop_length``.
     """
 
+    float_in_int8 = True  # the powers span too many decades for 8 bits: exports leave this layer in float32
+
     def __init__(self, config: LogMelConfig | dict[str, Any] | None = None, **kwargs: Any):
         kwargs.setdefault("trainable", False)
         super().__init__(**kwargs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -270,7 +270,7 @@ class GatedLSTMCell(keras.layers.Layer):
         mask: Any = None,
         keep_hidden: Any = None,
         keep_cell: Any = None,
-        equations: type[CellEquations] = CellEquations,
+        equations: Callable[[GatedLSTMCell, dict[str, Any]], CellEquations] = CellEquations,
     ) -> tuple[Any, ...]:
         """The states after one step.
 

@@ -61,7 +61,8 @@ class GatedLSTM(keras.layers.RNN):
         implementation: ``"auto"``, ``"cudnn"``, ``"scan"`` or ``"reference"``, see :mod:`lstm_zoo.layers.paths`.
             Keras's 0, 1 and 2 are read as ``"auto"``.
         jit_compile: whether the scan is compiled by XLA under TensorFlow, even where nothing around it is; ``"auto"``:
-            where the number of steps is known while tracing, since each other number is compiled anew.
+            where the number of steps is known while tracing, since each other number is compiled anew;
+            ``"training"``: in training besides, for batches of few different lengths.
 
     Call arguments: ``sequences`` ``[batch, time, features]``, ``initial_state``, ``mask`` ``[batch, time]`` and
     ``training``, as in Keras. Returns ``[batch, units]``, with ``return_sequences`` ``[batch, time, units]``; with
@@ -109,7 +110,7 @@ class GatedLSTM(keras.layers.RNN):
         self.rematerialize = one_of("rematerialize", rematerialize, (True, False))
         self.use_cudnn = use_cudnn
         self.implementation = _implementation(implementation, use_cudnn)
-        self.jit_compile = one_of("jit_compile", jit_compile, ("auto", True, False))
+        self.jit_compile = one_of("jit_compile", jit_compile, ("auto", "training", True, False))
         # cuDNN's kernels cannot be compiled by XLA; Keras's own layer does the same.
         self.supports_jit = paths.choose(self) != "cudnn"
 
@@ -185,8 +186,11 @@ class GatedLSTM(keras.layers.RNN):
         path = paths.choose(self, mask is not None)
         if path == "cudnn":
             return self._cudnn(sequences, states)
-        run = self._scan if path == "scan" else self._reference
-        return run(sequences, states, mask, recurrent_mask, self._kept(sequences, training))
+        kept = self._kept(sequences, training)
+        if path == "reference":
+            return self._reference(sequences, states, mask, recurrent_mask, kept)
+        compiled = paths.compiles(self, sequences.shape[1], bool(training))
+        return self._scan(sequences, states, mask, recurrent_mask, kept, compiled)
 
     def _checked(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
         widths, expected = [state.shape[-1] for state in states], self.cell.state_size
@@ -222,7 +226,9 @@ class GatedLSTM(keras.layers.RNN):
         finally:
             self.cell.prepare(None, {})
 
-    def _scan(self, sequences: Any, states: Any, mask: Any, recurrent_mask: Any, kept: dict[str, Any]) -> Any:
+    def _scan(
+        self, sequences: Any, states: Any, mask: Any, recurrent_mask: Any, kept: dict[str, Any], compiled: bool
+    ) -> Any:
         cell = self.cell
         constants = dict(kept)
         if mask is not None:
@@ -239,7 +245,7 @@ class GatedLSTM(keras.layers.RNN):
             tuple(constants.values()),
             recurrent_mask=cell.recurrent_mask_for(recurrent_mask),
             rematerialize=self.rematerialize,
-            compiled=paths.compiles(self, sequences.shape[1]),
+            compiled=compiled,
             **projection,
         )
         final = cell.unpack(final)

@@ -86,14 +86,16 @@ def first_obstacle(layer: GatedLSTM, path: str, masked: bool = False) -> str | N
     return next(obstacles[path](layer, masked), None)
 
 
-def compiles(layer: GatedLSTM, length: int | None) -> bool:
+def compiles(layer: GatedLSTM, length: int | None, training: bool = False) -> bool:
     """Whether the scan is compiled by XLA, which is TensorFlow's to do, for sequences of ``length`` steps.
 
     ``jit_compile="auto"`` compiles where the length is known while tracing: every other length is compiled anew, which
-    takes about a second, and with lengths of all kinds that would never end.
+    takes about a second, and with lengths of all kinds that would never end. ``"training"`` compiles in training, too.
     """
     if keras.backend.backend() != "tensorflow":
         return False
+    if layer.jit_compile == "training":
+        return training or length is not None
     return length is not None if layer.jit_compile == "auto" else bool(layer.jit_compile)
 
 
@@ -104,6 +106,8 @@ def _notes(layer: GatedLSTM, path: str, length: int | None) -> Iterator[str]:
         yield "compiled by XLA; another length or batch size is compiled when it first comes"
     elif layer.jit_compile is False:
         yield "not compiled by itself: jit_compile=False"
+    elif layer.jit_compile == "training":
+        yield "compiled by XLA in training alone, as the number of steps is not known; every length when it first comes"
     else:
         yield "not compiled by itself, as the number of steps is not known: give the Input a length to have it faster"
 

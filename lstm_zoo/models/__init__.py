@@ -7,7 +7,7 @@ from types import ModuleType
 
 from lstm_zoo.errors import UnknownNameError
 
-FAMILIES = {"speech": "lstm_zoo.models.speech"}
+FAMILIES = {"speech": "lstm_zoo.models.speech", "sentiment": "lstm_zoo.models.sentiment"}
 
 
 def family_module(family: str) -> ModuleType:

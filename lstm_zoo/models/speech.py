@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -15,6 +15,9 @@ from lstm_zoo.config import Config, ModelConfig
 from lstm_zoo.errors import InvalidInputError
 from lstm_zoo.frontends.audio import LogMelConfig, LogMelSpectrogram, SpecAugment
 from lstm_zoo.frontends.pcm import as_pcm, resample
+
+if TYPE_CHECKING:
+    from lstm_zoo.streaming import Stream
 
 WINDOWS_AT_ONCE = 64  # bounds the memory that a recording of hours takes
 
@@ -168,6 +171,12 @@ class KeywordSpotter(keras.Model):
             for start, row in zip((np.arange(count) * step / own_rate).tolist(), rows, strict=True)
         ]
 
+    def stream(self, **options: Any) -> Stream:
+        """Words as they are heard, from PCM that comes in pieces: see :class:`lstm_zoo.streaming.Stream`."""
+        from lstm_zoo.streaming import Stream
+
+        return Stream(self, **options)
+
     def get_config(self) -> dict[str, Any]:
         return {"config": self.config.model_dump(mode="json")}
 
@@ -231,7 +240,7 @@ class SpeechConfig(ModelConfig):
 
 CONFIG = SpeechConfig
 
-# What tuning draws from, by the names of lstm_zoo.experiment.Experiment: model, front end and training alike.
+# What tuning draws from, by the names of lstm_zoo.tasks.audio.AudioExperiment: model, front end and training alike.
 SEARCH_SPACE: dict[str, tuple[Any, ...]] = {
     "model.front_end.hop_length": (160, 200, 320),
     "model.front_end.window_length": (400, 480, 512),

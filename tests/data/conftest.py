@@ -5,17 +5,20 @@ import shutil
 
 import pytest
 
-from lstm_zoo.data import small, sources
+from lstm_zoo.data import small, small_texts, sources
 
 REAL_DATA = os.environ.get(sources.ENVIRONMENT_VARIABLE)
 
 
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory):
-    """A folder with a generated copy of each dataset, unpacked, as ``speech/<dataset>``. Do not change it."""
+    """A folder with a generated copy of each dataset, unpacked, as the real ones stand. Do not change it."""
     root = tmp_path_factory.mktemp("generated")
     small.write_speech_commands(root / "speech" / "speech_commands", clips_per_word=5)
     small.write_fsdd(root / "speech" / "fsdd")
+    small_texts.write_imdb(root / "sentiment" / "imdb")
+    small_texts.write_sst(root / "sentiment" / "sst")
+    small_texts.write_movie_reviews(root / "sentiment" / "mr")
     return root
 
 
@@ -25,6 +28,9 @@ def archives(tmp_path_factory):
     root = tmp_path_factory.mktemp("archives")
     small.write_speech_commands(root / "speech_commands", clips_per_word=5, archive=True)
     small.write_fsdd(root / "fsdd", archive=True)
+    small_texts.write_imdb(root / "imdb", archive=True)
+    small_texts.write_sst(root / "sst", archive=True)
+    small_texts.write_movie_reviews(root / "movie_reviews", archive=True)
     return root
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gzip
 import hashlib
 import http.server
 import io
@@ -17,21 +18,39 @@ from lstm_zoo.errors import DataError, UnknownNameError
 
 GENERATED_ARCHIVE = "speech_commands_generated.tar.gz"
 
+UNPACKED = {
+    "speech_commands": "speech/speech_commands",
+    "fsdd": "speech/fsdd",
+    "imdb": "sentiment/imdb",
+    "sst2": "sentiment/sst",
+    "sst5": "sentiment/sst",
+    "movie_reviews": "sentiment/mr",
+}
+
 
 # === Finding ===
 
 
 @pytest.mark.parametrize("dataset", sources.SOURCES)
-@pytest.mark.parametrize("below", ["", "speech", "speech/{}"])
-def test_unpacked_copy_is_found_at_each_depth(generated, dataset, below):
-    assert sources.find(dataset, generated / below.format(dataset)) == generated / "speech" / dataset
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_unpacked_copy_is_found_at_each_depth(generated, dataset, depth):
+    parts = UNPACKED[dataset].split("/")
+    assert sources.find(dataset, generated.joinpath(*parts[:depth])) == generated / UNPACKED[dataset]
 
 
 @pytest.mark.parametrize(
-    ("dataset", "name"), [("speech_commands", GENERATED_ARCHIVE), ("fsdd", "fsdd_generated.tar.gz")]
+    ("dataset", "archive"),
+    [
+        ("speech_commands", f"speech_commands/{GENERATED_ARCHIVE}"),
+        ("fsdd", "fsdd/fsdd_generated.tar.gz"),
+        ("imdb", "imdb/imdb_generated.tar.gz"),
+        ("sst2", "sst/sst_generated.tar.gz"),
+        ("sst5", "sst/sst_generated.tar.gz"),
+        ("movie_reviews", "movie_reviews/movie_reviews_generated.tar.gz"),
+    ],
 )
-def test_archive_is_found_by_folder_and_by_path(archives, dataset, name):
-    archive = archives / dataset / name
+def test_archive_is_found_by_folder_and_by_path(archives, dataset, archive):
+    archive = archives / archive
     assert sources.find(dataset, archives) == sources.find(dataset, archive) == archive
 
 
@@ -202,6 +221,26 @@ def test_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "LARGEST_MEMBER", 500)
     with pytest.raises(DataError, match="is larger than"):
         sources.Archive(archive)
+
+
+def test_text_that_is_none_is_named(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "broken.tsv.gz").write_bytes(gzip.compress(b"sentence\tlabel")[:-9])
+    (tmp_path / "plain.tsv.gz").write_bytes(b"sentence\tlabel")
+    files = sources.open_files(tmp_path)
+    for name in files.names:
+        with pytest.raises(DataError, match=f"{name} is not a text file in UTF-8; fetch it again"):
+            sources.read_text(files, name)
+    assert dict(sources.read_texts(files, ["latin.txt"], "iso-8859-1")) == {"latin.txt": "café"}
+
+
+def test_text_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(bytes(1000)))
+    files = sources.open_files(tmp_path)
+    assert len(sources.read_text(files, "a.tsv.gz")) == 1000
+    monkeypatch.setattr(sources, "LARGEST_MEMBER", 999)
+    with pytest.raises(DataError, match="a.tsv.gz is not a text file"):
+        sources.read_text(files, "a.tsv.gz")
 
 
 @pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])

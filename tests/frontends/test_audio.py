@@ -15,6 +15,7 @@ from lstm_zoo import registry
 from lstm_zoo.data import fsdd
 from lstm_zoo.errors import InvalidInputError
 from lstm_zoo.exporters import tflite
+from lstm_zoo.exporters.signatures import input_specs, whole
 from lstm_zoo.frontends.audio import LogMelConfig, LogMelSpectrogram, SpecAugment, mel_filter_bank
 from lstm_zoo.models import ds_cnn
 from lstm_zoo.models.speech import SpeechConfig
@@ -107,7 +108,8 @@ def test_exported_file_hears_the_same(name):
     settings = FRONT_ENDS[name]
     audio = keras.Input((None,), name="audio")
     front_end = LogMelSpectrogram(settings)
-    content = tflite.convert(keras.Model(audio, front_end(audio)), samples=settings.sample_rate)
+    model = keras.Model(audio, front_end(audio))
+    content = tflite.convert(model, (whole(model, input_specs(model, settings.sample_rate)),))
     runner = Interpreter(model_content=content, num_threads=1).get_signature_runner("serving_default")
     for kind in ("speech", "noise", "glide"):
         samples = signal(kind, settings.sample_rate)[None]

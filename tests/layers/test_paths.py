@@ -140,6 +140,42 @@ def test_paths_and_notes_of_a_plain_layer(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
+    ("choice", "length", "training", "expected"),
+    [
+        ("auto", 5, False, True), ("auto", None, True, False),
+        ("training", 5, False, True), ("training", None, True, True), ("training", None, False, False),
+        (True, None, False, True), (False, 5, True, False),
+    ],
+)  # fmt: skip
+def test_what_is_compiled(choice: Any, length: int | None, training: bool, expected: bool) -> None:
+    assert paths.compiles(GatedLSTM(4, jit_compile=choice), length, training) is expected
+
+
+def test_compiled_in_training_with_a_length_that_is_not_known() -> None:
+    import tensorflow as tf
+
+    layer = GatedLSTM(4, jit_compile="training")
+    layer.build((None, None, 3))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])
+    def gradient(x: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, training=True))
+        return tape.gradient(loss, layer.trainable_variables[0].value)
+
+    plain = GatedLSTM.from_config(layer.get_config() | {"jit_compile": False})
+    plain.build((None, None, 3))
+    plain.set_weights(layer.get_weights())
+    for shape in ((2, 5, 3), (4, 7, 3)):
+        x = tf.random.normal(shape, seed=1)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(plain(x, training=True))
+        expected = tape.gradient(loss, plain.trainable_variables[0].value)
+        np.testing.assert_allclose(gradient(x), expected, rtol=1e-5, atol=1e-6)
+    assert "in training alone" in layer.explain((2, None, 3)).notes[0]
+
+
+@pytest.mark.parametrize(
     ("states", "message"),
     [([(2, 4)], r"expected 2 states of \[4, 4\] units"), ([(2, 4), (2, 5)], r"got 2 of \[4, 5\]")],
 )

@@ -229,19 +229,19 @@ def test_rematerialize_keeps_less() -> None:
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow traces without knowing the number of steps")
-@pytest.mark.parametrize("rematerialize", [False, True])
-def test_unknown_number_of_steps(rematerialize: bool) -> None:
+@pytest.mark.parametrize("options", [{}, {"rematerialize": True}, {"compiled": True}], ids=str)
+def test_unknown_number_of_steps(options: dict[str, bool]) -> None:
     import tensorflow as tf
 
     case = Case(kernel=False, bias=False, constants=False)
     _, varied = arguments(case)
     tensors = {name: tf.convert_to_tensor(value) for name, value in varied.items()}
 
-    @tf.function(input_signature=[tf.TensorSpec([None, BATCH, COLUMNS], tf.float64)])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, COLUMNS], tf.float64)])
     def run(inputs: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            results = backend_scan(case, tensors | {"inputs": inputs}, rematerialize=rematerialize)
+            results = backend_scan(case, tensors | {"inputs": inputs}, **options)
             value = tf.reduce_sum(results[0])
         return results[0], tape.gradient(value, inputs)
 

@@ -9,15 +9,15 @@ import keras
 import numpy as np
 import pytest
 import tones
-from tiny import TINY, tiny_model
+from tiny import TINY, entries, tiny_model
 
 import lstm_zoo
 from lstm_zoo import registry
 from lstm_zoo.config import override
 from lstm_zoo.errors import InvalidInputError
-from lstm_zoo.experiment import Experiment
 from lstm_zoo.frontends.pcm import resample
 from lstm_zoo.models import speech
+from lstm_zoo.tasks.audio import AudioExperiment
 
 RANDOM = np.random.default_rng(2)
 
@@ -213,7 +213,7 @@ def last_samples(config: speech.SpeechConfig, steps: int) -> np.ndarray:
     return last * config.front_end.hop_length + config.front_end.window_length
 
 
-@pytest.mark.parametrize("name", registry.ENTRIES)
+@pytest.mark.parametrize("name", entries("speech"))
 def test_causal_models_do_not_hear_what_is_to_come(name):
     options = registry.ENTRIES[name].options | {"units": 5}
     config = speech.SpeechConfig.create(options)
@@ -288,7 +288,7 @@ def test_configurations_that_make_no_sense_are_refused(options, message):
 
 
 def test_every_setting_that_is_tuned_exists():
-    start = Experiment(model=speech.SpeechConfig(labels=("yes", "no")))
+    start = AudioExperiment(model=speech.SpeechConfig(labels=("yes", "no")))
     for name, values in speech.SEARCH_SPACE.items():
         for value in values:
             group, *fields = name.split(".")

@@ -233,9 +233,11 @@ class _Segments:
         first = given["states"][0]
         of_segment = tf.TensorSpec([length if isinstance(length, int) else None, *first.shape], first.dtype)
         cut, rest = zip(*(_cut(x, count, length) for x in (given["inputs"], *constants)), strict=True)
-        states, (outputs, *starts) = _loop(body, given["states"], cut, (of_segment, *given["states"]))
+        states, (outputs, *starts) = _loop(
+            body, given["states"], cut, (of_segment, *given["states"]), can_be_empty=True
+        )
         last, final, _ = self.segment.forward(given | {"inputs": rest[0], "states": states}, rest[1:])
-        return tf.concat([_joined(outputs), last], axis=0), final, (starts, states)
+        return _followed(outputs, last), final, (starts, states)
 
     def backward(
         self,
@@ -264,8 +266,9 @@ class _Segments:
 
         carried = again(last_states, rest, d_final)
         d_rest = carried.pop("inputs")
-        carried, (d_inputs,) = _loop(body, carried, (*starts, *cut), (_slice_of(cut[1]),), reverse=True)
-        d_given = carried | {"inputs": tf.concat([_joined(d_inputs), d_rest], axis=0)}
+        like = (_slice_of(cut[1]),)
+        carried, (d_inputs,) = _loop(body, carried, (*starts, *cut), like, reverse=True, can_be_empty=True)
+        d_given = carried | {"inputs": _followed(d_inputs, d_rest)}
         return {name: d_given[name] for name in given}
 
 
@@ -275,11 +278,12 @@ def _loop(
     sequences: States,
     like: States,
     reverse: bool = False,
+    can_be_empty: bool = False,
 ) -> tuple[Any, States]:
     """``carried, outputs = body(carried, slices)`` for every slice of ``sequences`` along their first axis.
 
     ``like`` has the shapes and types of the outputs, as tensors or specifications; they come back stacked, in the
-    order of the sequences.
+    order of the sequences. Of those there is one slice at least, unless ``can_be_empty``.
     """
     length = sequences[0].shape[0]
     length = tf.shape(sequences[0])[0] if length is None else length
@@ -294,11 +298,16 @@ def _loop(
     _, carried, collected = tf.while_loop(
         lambda t, *_: t < length, advance, (tf.constant(0), carried, collected), maximum_iterations=length
     )
-    return carried, tuple(_stack(array, x, length) for array, x in zip(collected, like, strict=True))
+    if not can_be_empty:
+        return carried, tuple(array.stack() for array in collected)
+    return carried, tuple(_stack_or_nothing(array, x, length) for array, x in zip(collected, like, strict=True))
 
 
-def _stack(array: tf.TensorArray, like: Any, length: Any) -> tf.Tensor:
-    """``array.stack()``, which fails where there is nothing to stack and a size is not known."""
+def _stack_or_nothing(array: tf.TensorArray, like: Any, length: Any) -> tf.Tensor:
+    """``array.stack()``, which fails where there is nothing to stack and a size is not known.
+
+    XLA has no gradient for it where the length is not known while tracing.
+    """
 
     def nothing() -> tf.Tensor:
         return tf.zeros([0, *(size or 0 for size in like.shape)], like.dtype)
@@ -335,6 +344,9 @@ def _cut(x: tf.Tensor, count: Any, length: Any) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.ensure_shape(cut, [*static, *x.shape[1:]]), x[count * length :]
 
 
-def _joined(x: tf.Tensor) -> tf.Tensor:
-    """``[count, length, ...]`` as ``[count * length, ...]``."""
-    return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
+def _followed(x: tf.Tensor, rest: tf.Tensor) -> tf.Tensor:
+    """``[count, length, ...]`` as ``[count * length, ...]``, and ``rest`` after it.
+
+    The sizes are those of ``rest``: where the count is 0, ``x`` has zeros for sizes that nobody knew while tracing.
+    """
+    return tf.concat([tf.reshape(x, tf.concat([[-1], tf.shape(rest)[1:]], axis=0)), rest], axis=0)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from rich.console import Console
 from typer.testing import CliRunner
 
 import lstm_zoo
 from lstm_zoo import cli, demo, doctor, registry
+from lstm_zoo.cli.console import console
+from lstm_zoo.cli.predict_sound import merge_windows
 from lstm_zoo.data import small
 from lstm_zoo.exporters import certificate
 
@@ -24,7 +25,7 @@ from lstm_zoo.exporters import certificate
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables as on a wide terminal, so that no cell is broken over two lines."""
-    monkeypatch.setattr(cli, "console", Console(width=240))
+    monkeypatch.setattr(console, "_width", 240)
 
 
 def run(*arguments: Any, status: int = 0) -> tuple[str, str]:
@@ -46,7 +47,19 @@ def tone(path: Path, seconds: float, rate: int, channels: int = 1) -> Path:
 
 def test_help_names_every_command() -> None:
     out, _ = run("--help")
-    for command in ("list", "info", "predict", "export", "verify", "doctor", "data", "demo"):
+    for command in (
+        "list",
+        "info",
+        "predict",
+        "inspect",
+        "stream",
+        "export",
+        "export-all",
+        "verify",
+        "doctor",
+        "data",
+        "demo",
+    ):
         assert command in out
         assert run(command, "--help")[0]
 
@@ -80,6 +93,11 @@ def test_info_shows_facts_and_card(shipped: Path) -> None:
     document = json.loads(run("info", "digits", "--json")[0])
     assert document["card"] == "# digits\n"
     assert document["facts"]["metric"]["value"] == 0.93
+
+
+def test_info_says_what_each_model_takes(shipped: Path) -> None:
+    assert "PCM at 8,000 Hz" in run("info", "digits")[0]
+    assert "texts, or token ids" in run("info", "sentiment")[0]
 
 
 # === Predict ===
@@ -133,7 +151,7 @@ def heard(*pairs: tuple[str, float]) -> list[dict[str, Any]]:
 
 def test_neighbouring_windows_with_the_same_word_are_one() -> None:
     windows = heard(("yes", 0.7), ("yes", 0.9), ("yes", 0.3), ("right", 0.54), ("stop", 0.8), ("yes", 0.6))
-    merged = cli.merge_windows(windows, 0.6)
+    merged = merge_windows(windows, 0.6)
     assert [tuple(each.values()) for each in merged] == [
         (0.0, 2.0, "yes", 0.9),
         (2.0, 3.0, "stop", 0.8),
@@ -143,7 +161,7 @@ def test_neighbouring_windows_with_the_same_word_are_one() -> None:
 
 
 def test_the_most_probable_word_is_kept_where_none_is_sure() -> None:
-    merged = cli.merge_windows(heard(("yes", 0.2), ("no", 0.4), ("up", 0.3)), 0.6)
+    merged = merge_windows(heard(("yes", 0.2), ("no", 0.4), ("up", 0.3)), 0.6)
     assert [each["label"] for each in merged] == ["no"]
 
 
@@ -151,7 +169,7 @@ def test_predict_shows_words_or_all_windows(shipped: Path, tmp_path: Path) -> No
     file = tone(tmp_path / "a.wav", 3.0, 16_000)
     (document,) = json.loads(run("predict", "speech", file, "--json", "--hop", 0.25, "--threshold", 0)[0])["files"]
     assert [each["start_seconds"] for each in document["detections"]] == [at / 4 for at in range(9)]
-    assert document["words"] == cli.merge_windows(document["detections"], 0.0)
+    assert document["words"] == merge_windows(document["detections"], 0.0)
     assert len(document["words"]) < 9, "a steady tone does not change from window to window"
     assert "0.25 to 1.25 s" in run("predict", "speech", file, "--hop", 0.25, "--all")[0]
     assert "0.25 to 1.25 s" not in run("predict", "speech", file, "--hop", 0.25)[0]
@@ -303,7 +321,7 @@ def test_data_lists_and_summarises(tmp_path: Path) -> None:
     out, _ = run("data", "--directory", tmp_path)
     assert str(tmp_path / "fsdd") in out
     assert "lstm-zoo data speech_commands" in out
-    assert out.count("no checksum published") == 1, "the digits' publisher states none"
+    assert out.count("no checksum published") == 4, "the publishers of digits, sentences and snippets state none"
     out, _ = run("data", "fsdd", "--directory", tmp_path)
     assert "seven" in out
     assert "training" in out

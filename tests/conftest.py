@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from tiny import raw_input, tiny_model
 
 from lstm_zoo import artifact, registry
+
+# A shell has its background jobs ignore Ctrl-C, and so would the processes that tests start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

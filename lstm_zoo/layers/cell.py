@@ -13,6 +13,7 @@ from lstm_zoo.errors import InvalidInputError
 from lstm_zoo.layers.arguments import clip, one_of, positive_integer, rate
 from lstm_zoo.layers.equations import CellEquations, normalized
 from lstm_zoo.layers.gates import find_gates
+from lstm_zoo.layers.runners.feedback import Feedback
 
 FORGET_BIASES = ("zero", "one", "chrono")
 LAYER_NORMALIZATIONS = (False, True, "per_gate")
@@ -223,16 +224,13 @@ class GatedLSTMCell(keras.layers.Layer):
             names.append("bias")  # comes after the normalisation, which takes input and recurrent part together
         return {name: self.tensor(name) for name in names}
 
-    def recurrent_matrix(self) -> Any:
-        """The recurrent kernel, with the rows of the gates' feedback below where there is one."""
-        kernel = self.tensor("recurrent_kernel")
+    def feedback(self) -> Feedback[Any] | None:
+        """How the gates that are fed back take part in the recurrent product."""
         if self.feedback_kernel is None:
-            return kernel
-        fed_back, units = self.gates.feedback, self.units
-        columns = ops.split(self.tensor("feedback_kernel"), len(fed_back), axis=1)
-        nothing = ops.zeros((len(fed_back) * units, units), dtype=kernel.dtype)
-        rows = [columns[fed_back.index(block)] if block in fed_back else nothing for block in self.gates.blocks]
-        return ops.concatenate([kernel, ops.concatenate(rows, axis=1)], axis=0)
+            return None
+        blocks = self.gates.blocks
+        fed = tuple(blocks.index(block) for block in self.gates.feedback)
+        return Feedback(self.tensor("feedback_kernel"), fed, len(blocks))
 
     def input_parameters(self) -> dict[str, Any]:
         """The weights that :meth:`project_inputs` takes, by name."""
@@ -253,8 +251,10 @@ class GatedLSTMCell(keras.layers.Layer):
 
     def recur(self, states: tuple[Any, ...], recurrent_mask: Any = None) -> Any:
         """The part of the pre-activations that the states make: ``[batch, blocks * units]``."""
-        h, kernel = self.pack(states)[0], self.recurrent_matrix()
+        h, kernel, feedback = states[0], self.tensor("recurrent_kernel"), self.feedback()
         h = h if recurrent_mask is None else h * recurrent_mask
+        if feedback is not None:
+            return ops.matmul(h, kernel) + feedback.spread(ops.matmul(states[-1], feedback.kernel))
         if self.heads == 1:
             return ops.matmul(h, kernel)
         heads = ops.reshape(h, (-1, self.heads, self.units // self.heads))
@@ -305,28 +305,7 @@ class GatedLSTMCell(keras.layers.Layer):
 
     def prepare(self, recurrent_mask: Any, beside: dict[str, int]) -> None:
         """What the next calls need besides ``h`` and ``c``: a mask on ``h`` ``[batch, units]``, zoneout's choices."""
-        self._recurrent_mask, self._beside = self.recurrent_mask_for(recurrent_mask), beside
-
-    def pack(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The states with the gates that are fed back beside ``h``, since the recurrent kernel takes both."""
-        if self.feedback_kernel is None:
-            return tuple(states)
-        h, *others, gates = states
-        return (ops.concatenate([h, gates], axis=-1), *others)
-
-    def unpack(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The opposite of :meth:`pack`."""
-        if self.feedback_kernel is None:
-            return tuple(states)
-        packed, *others = states
-        return (packed[:, : self.output_size], *others, packed[:, self.output_size :])
-
-    def recurrent_mask_for(self, mask: Any) -> Any:
-        """Recurrent dropout's mask on ``h``, for ``h`` with the gates beside it: those are not dropped."""
-        if mask is None or self.feedback_kernel is None:
-            return mask
-        rest = self.recurrent_matrix().shape[0] - self.output_size
-        return ops.concatenate([mask, ops.ones((ops.shape(mask)[0], rest), dtype=mask.dtype)], axis=-1)
+        self._recurrent_mask, self._beside = recurrent_mask, beside
 
     def _preactivations(self, z_input: Any, z_recurrent: Any, parameters: dict[str, Any]) -> Any:
         if self.layer_normalization is True:

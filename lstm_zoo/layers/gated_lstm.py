@@ -239,19 +239,18 @@ class GatedLSTM(keras.layers.RNN):
         outputs, final = runners.scan(
             self._step(tuple(constants)),
             self._in_order(sequences),
-            cell.recurrent_matrix(),
+            cell.tensor("recurrent_kernel"),
             cell.step_parameters(),
-            cell.pack(states),
+            states,
             tuple(constants.values()),
-            recurrent_mask=cell.recurrent_mask_for(recurrent_mask),
+            feedback=cell.feedback(),
+            recurrent_mask=recurrent_mask,
             rematerialize=self.rematerialize,
             compiled=compiled,
             **projection,
         )
-        final = cell.unpack(final)
         if mask is None and not self.return_sequences:
             return final[0], final[0][:, None], list(final)
-        outputs = outputs[:, :, : cell.output_size]
         if mask is not None:
             outputs = _at_masked_steps(outputs, constants["mask"], self.zero_output_for_mask)
         return outputs[-1], ops.transpose(outputs, (1, 0, 2)), list(final)
@@ -310,8 +309,7 @@ class _Step:
 
     def __call__(self, z_input: Any, z_recurrent: Any, states: Any, parameters: Any, constants: Any) -> tuple[Any, ...]:
         named = dict(zip(self.constants, constants, strict=True))
-        cell, states = self.cell, self.cell.unpack(states)
-        return cell.pack(cell.advance(z_input, z_recurrent, states, parameters, equations=ScanEquations, **named))
+        return self.cell.advance(z_input, z_recurrent, states, parameters, equations=ScanEquations, **named)
 
 
 def _at_masked_steps(outputs: Any, mask: Any, zero: bool) -> Any:

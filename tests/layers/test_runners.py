@@ -14,6 +14,7 @@ from backends import BACKEND, double_precision, gradients, kept_numbers, to_nump
 
 from lstm_zoo.errors import InvalidInputError
 from lstm_zoo.layers.runners import BACKENDS, scan
+from lstm_zoo.layers.runners.feedback import Feedback
 
 BATCH, FEATURES, WIDTH, HEADS, BLOCKS = 2, 3, 4, 2, 2
 COLUMNS = BLOCKS * WIDTH
@@ -34,6 +35,7 @@ class Case:
     bias: bool = True
     mask: bool = True
     constants: bool = True
+    feedback: bool = False
 
 
 CASES = {
@@ -43,6 +45,8 @@ CASES = {
     "heads": Case(heads=HEADS, mask=False),
     "heads, not additive": Case(heads=HEADS, additive=False),
     "heads, pre-activations": Case(heads=HEADS, kernel=False, bias=False, constants=False),
+    "feedback": Case(feedback=True),
+    "feedback, not additive": Case(feedback=True, additive=False, mask=False),
     "one step": Case(time=1),
     "two steps": Case(time=2),
     "whole segments": Case(time=9, constants=False, mask=False),
@@ -94,6 +98,8 @@ def arguments(case: Case) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         varied["kernel"] = draw(size=(FEATURES, COLUMNS))
     if case.bias:
         varied["bias"] = draw(size=COLUMNS)
+    if case.feedback:
+        varied["feedback_kernel"] = draw(size=(WIDTH, WIDTH))
     return fixed, varied
 
 
@@ -109,6 +115,8 @@ def numpy_scan(case: Case, varied: dict[str, np.ndarray]) -> list[np.ndarray]:
             z_input = z_input @ varied["kernel"] + varied.get("bias", 0.0)
         masked = h if fixed["recurrent_mask"] is None else h * fixed["recurrent_mask"]
         z_recurrent = masked @ dense_kernel(varied["recurrent_kernel"])
+        if case.feedback:
+            z_recurrent[:, WIDTH:] += c @ varied["feedback_kernel"]
         constants = tuple(constant[t] for constant in fixed["constants"])
         h, c = step(z_input, z_recurrent, (h, c), varied, constants)
         outputs.append(h)
@@ -141,6 +149,7 @@ def backend_scan(case: Case, tensors: dict[str, Any], **options: bool) -> list[A
         tuple(keras.ops.convert_to_tensor(constant) for constant in fixed["constants"]),
         kernel=tensors.get("kernel"),
         bias=tensors.get("bias"),
+        feedback=Feedback(tensors["feedback_kernel"], fed=(1,), blocks=BLOCKS) if case.feedback else None,
         recurrent_mask=None if mask is None else keras.ops.convert_to_tensor(mask),
         additive=case.additive,
         **options,
@@ -204,7 +213,9 @@ def test_gradients(case: Case) -> None:
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX always compiles, PyTorch never does")
-@pytest.mark.parametrize(("name", "rematerialize"), [("dense", True), ("heads, not additive", False)])
+@pytest.mark.parametrize(
+    ("name", "rematerialize"), [("dense", True), ("heads, not additive", False), ("feedback", True)]
+)
 @pytest.mark.parametrize("everything", [False, True])
 def test_compiled_gradients(name: str, rematerialize: bool, everything: bool) -> None:
     case = CASES[name]

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.layers.runners.feedback import Feedback
 
 BACKENDS = ("tensorflow", "jax", "torch")  # each a module of this package
 
@@ -26,6 +27,7 @@ def scan(
     *,
     kernel: Any = None,
     bias: Any = None,
+    feedback: Feedback[Any] | None = None,
     recurrent_mask: Any = None,
     prepare: Callable[[Any, Mapping[str, Any]], Any] | None = None,
     prepare_parameters: Mapping[str, Any] | None = None,
@@ -54,6 +56,7 @@ def scan(
         constants: tensors ``[time, batch, *]`` of which every step gets its own slice ``[batch, *]``.
         kernel: :math:`W` ``[features, columns]``.
         bias: :math:`b` ``[columns]``; only with ``kernel``.
+        feedback: the product of the last state with the feedback's own kernel, added to some blocks of columns.
         recurrent_mask: :math:`m` ``[batch, width]``, the same at every step (variational dropout).
         prepare: ``prepare(inputs, prepare_parameters) -> inputs`` is done first, and compiled with the loop.
         prepare_parameters: tensors by name that ``prepare`` uses.
@@ -84,6 +87,7 @@ def scan(
         constants,
         kernel=kernel,
         bias=bias,
+        feedback=feedback,
         recurrent_mask=recurrent_mask,
         additive=additive,
         rematerialize=rematerialize,

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lstm_zoo.layers.runners.feedback import Feedback
+
 
 def scan(
     step: Callable[..., tuple[Any, ...]],
@@ -23,6 +25,7 @@ def scan(
     *,
     kernel: jax.Array | None = None,
     bias: jax.Array | None = None,
+    feedback: Feedback[jax.Array] | None = None,
     recurrent_mask: jax.Array | None = None,
     additive: bool = True,
     rematerialize: bool = False,
@@ -33,6 +36,8 @@ def scan(
         z_input, constants = time_step
         h = states[0] if recurrent_mask is None else states[0] * recurrent_mask
         z_recurrent: Any = _recur(h, recurrent_kernel)
+        if feedback is not None:
+            z_recurrent += feedback.spread(states[-1] @ feedback.kernel)
         if additive:
             z_input, z_recurrent = z_input + z_recurrent, 0.0
         states = tuple(step(z_input, z_recurrent, states, parameters, constants))

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import tensorflow as tf
 
 from lstm_zoo.errors import InvalidInputError
+from lstm_zoo.layers.runners.feedback import Feedback
 
 SMALL_BATCH = 4  # up to here a product for each step is slower than one for all steps, which then has to be read again
 
@@ -32,6 +34,7 @@ def scan(
     *,
     kernel: tf.Tensor | None = None,
     bias: tf.Tensor | None = None,
+    feedback: Feedback[tf.Tensor] | None = None,
     recurrent_mask: tf.Tensor | None = None,
     additive: bool = True,
     rematerialize: bool = False,
@@ -45,6 +48,9 @@ def scan(
     ``step``: pass the same one again for the same work.
     """
     given = {"inputs": inputs, "kernel": kernel, "bias": bias, "recurrent_kernel": recurrent_kernel}
+    if feedback is not None:
+        given["feedback_kernel"] = feedback.kernel
+        feedback = replace(feedback, kernel=None)  # what is compiled outlives the tensor
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     given |= {"parameters": dict(parameters), "states": tuple(states)}
     given = tf.nest.map_structure(tf.convert_to_tensor, given)  # variables are read outside of what is compiled
@@ -52,7 +58,7 @@ def scan(
     def run(given: dict[str, Any], constants: States, recurrent_mask: tf.Tensor | None, own: dict[str, Any]) -> Any:
         if prepare is not None:
             given = given | {"inputs": prepare(given["inputs"], own)}
-        return _differentiable(_Segment(step, additive, recurrent_mask), given, constants, rematerialize)
+        return _differentiable(_Segment(step, additive, recurrent_mask, feedback), given, constants, rematerialize)
 
     if compiled:
         functions = vars(step).setdefault("compiled", {})
@@ -96,15 +102,15 @@ def _refuse_second_order(*_: tf.Tensor) -> NoReturn:
 class _Segment:
     """A number of steps forwards and backwards, everything in between stored."""
 
-    def __init__(self, step: Step, additive: bool, recurrent_mask: tf.Tensor | None):
-        self.step, self.additive, self.recurrent_mask = step, additive, recurrent_mask
+    def __init__(self, step: Step, additive: bool, recurrent_mask: tf.Tensor | None, feedback: Feedback[Any] | None):
+        self.step, self.additive, self.recurrent_mask, self.feedback = step, additive, recurrent_mask, feedback
 
     def forward(self, given: dict[str, Any], constants: States) -> tuple[tf.Tensor, States, Any]:
         """Outputs ``[time, batch, ...]``, the last states, and what :meth:`backward` needs."""
 
         def body(states: States, slices: States) -> tuple[States, States]:
             x, *now = slices
-            z_input, z_recurrent = self.project(x, given), self._recur(states[0], given)
+            z_input, z_recurrent = self.project(x, given), self._recur(states, given)
             saved = z_recurrent
             if self.additive:
                 saved = z_input = z_input + z_recurrent
@@ -113,7 +119,7 @@ class _Segment:
             return new, (new[0], saved, *states[1:])
 
         states = given["states"]
-        like = (states[0], self._recur(states[0], given), *states[1:])
+        like = (states[0], self._recur(states, given), *states[1:])
         final, (outputs, *saved) = _loop(body, states, (given["inputs"], *constants), like)
         return outputs, final, saved
 
@@ -133,6 +139,7 @@ class _Segment:
         z = (stored,) if self.additive else (self.project(given["inputs"], given), stored)
 
         turned = self._turned(given["recurrent_kernel"])
+        fed_back = tf.transpose(given["feedback_kernel"]) if self.feedback else None
 
         def body(carried: Any, slices: States) -> tuple[Any, States]:
             d_states, d_parameters = carried
@@ -146,14 +153,20 @@ class _Segment:
                 output_gradients=(d_states[0] + d_output, *d_states[1:]),
                 unconnected_gradients="zero",
             )
-            d_h = self._recur_back(d_z[-1], turned) + d_before[0]
-            return ((d_h, *d_before[1:]), tf.nest.map_structure(tf.add, d_parameters, d_here)), d_z
+            d_before = [*d_before]
+            d_before[0] += self._recur_back(d_z[-1], turned)
+            if self.feedback:
+                d_before[-1] += tf.matmul(self.feedback.gathered(d_z[-1]), fed_back)
+            return (tuple(d_before), tf.nest.map_structure(tf.add, d_parameters, d_here)), d_z
 
         sequences = (d_outputs, z, (before, *others), constants)
         carried = (d_final, tf.nest.map_structure(tf.zeros_like, parameters))
         like = tuple(_slice_of(stored) for _ in z)
         (d_states, d_parameters), d_z = _loop(body, carried, tuple(tf.nest.flatten(sequences)), like, reverse=True)
         d_given = self._of_inputs(d_z[0], given) | {"recurrent_kernel": self._of_kernel(before, d_z[-1], given)}
+        if self.feedback:
+            d_fed = self.feedback.gathered(_flat(d_z[-1]))
+            d_given["feedback_kernel"] = tf.matmul(_flat(others[-1]), d_fed, transpose_a=True)
         return {name: d_given[name] for name in given if name in d_given} | {
             "parameters": d_parameters,
             "states": d_states,
@@ -170,17 +183,20 @@ class _Segment:
         if "kernel" not in given:
             return {"inputs": d_z}
         inputs, kernel = given["inputs"], given["kernel"]
-        flat = tf.reshape(d_z, [-1, kernel.shape[1]])
+        flat = _flat(d_z)
         d_given = {"inputs": tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(inputs))}
-        d_given["kernel"] = tf.matmul(tf.reshape(inputs, [-1, kernel.shape[0]]), flat, transpose_a=True)
+        d_given["kernel"] = tf.matmul(_flat(inputs), flat, transpose_a=True)
         if "bias" in given:
             d_given["bias"] = tf.reduce_sum(flat, axis=0)
         return d_given
 
     # The recurrent product, with a dense kernel [rows, columns] or one for each head [heads, rows, blocks, columns].
 
-    def _recur(self, h: tf.Tensor, given: dict[str, Any]) -> tf.Tensor:
-        kernel = given["recurrent_kernel"]
+    def _recur(self, states: States, given: dict[str, Any]) -> tf.Tensor:
+        z = self._product(states[0], given["recurrent_kernel"])
+        return z + self.feedback.spread(tf.matmul(states[-1], given["feedback_kernel"])) if self.feedback else z
+
+    def _product(self, h: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         if self.recurrent_mask is not None:
             h *= self.recurrent_mask
         if kernel.shape.rank == 2:
@@ -207,8 +223,7 @@ class _Segment:
         if self.recurrent_mask is not None:
             before *= self.recurrent_mask
         if kernel.shape.rank == 2:
-            rows, columns = kernel.shape
-            return tf.matmul(tf.reshape(before, [-1, rows]), tf.reshape(d_z, [-1, columns]), transpose_a=True)
+            return tf.matmul(_flat(before), _flat(d_z), transpose_a=True)
         heads, rows, blocks, columns = kernel.shape
         before, d_z = tf.reshape(before, [-1, heads, rows]), tf.reshape(d_z, [-1, blocks, heads, columns])
         return tf.einsum("xnd,xgne->ndge", before, d_z)
@@ -315,6 +330,11 @@ def _stack_or_nothing(array: tf.TensorArray, like: Any, length: Any) -> tf.Tenso
     if isinstance(length, int):
         return array.stack() if length else nothing()
     return tf.cond(length > 0, array.stack, nothing)
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    """``[time, batch, columns]`` as ``[time * batch, columns]``."""
+    return tf.reshape(x, [-1, x.shape[-1]])
 
 
 def _slice_of(x: tf.Tensor) -> tf.TensorSpec:

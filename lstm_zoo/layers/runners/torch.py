@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from lstm_zoo.layers.runners.feedback import Feedback
+
 
 def scan(
     step: Callable[..., tuple[Any, ...]],
@@ -23,6 +25,7 @@ def scan(
     *,
     kernel: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
+    feedback: Feedback[torch.Tensor] | None = None,
     recurrent_mask: torch.Tensor | None = None,
     additive: bool = True,
     rematerialize: bool = False,
@@ -44,6 +47,8 @@ def scan(
                 z_input, z_recurrent = torch.addmm(z, h, recurrent_kernel), 0.0
             else:
                 z_input, z_recurrent = z, _recur(h, recurrent_kernel)
+            if feedback is not None:
+                z_recurrent = z_recurrent + feedback.spread(states[-1] @ feedback.kernel)
             states = tuple(step(z_input, z_recurrent, states, parameters, next(slices) if slices else ()))
             outputs.append(states[0])
         return torch.stack(outputs), states

@@ -7,6 +7,7 @@ learns from the training texts alone.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lstm_zoo.frontends.text import PADDING, START, UNKNOWN
 from lstm_zoo.models.sentiment import CountTokens, ReverseSequence, TextClassifier, build
 from lstm_zoo.training import EpochSeconds
 
+WEIGHTS = "weights.npz"
 LAYERS = ("embedding", "forward", "backward")
 WATCHED = 8  # of so many validation texts one is watched, which is enough to see that the loss falls
 
@@ -101,12 +103,12 @@ def pretrained(
 ) -> Path:
     """Give ``classifier``'s embedding and LSTMs pretrained weights, which are made where ``folder`` has none.
 
-    Runs with the same layers, settings and texts share them, whatever their seed. A run that was killed goes on where
-    it was. The state of Keras's random generators is another one afterwards: set the seed again.
+    Runs beside each other with the same layers, settings and texts share them, whatever their seed. A run that was
+    killed goes on where it was. The state of Keras's random generators is another one afterwards: set the seed again.
 
     Args:
         dataset: its training texts are learned from, its validation texts watched.
-        folder: of the runs; receives a folder of its own, with ``history.csv`` and the weights.
+        folder: of the run. The folder above it receives one with ``history.csv`` and the weights, once all is done.
         verbose: as in :meth:`keras.Model.fit`.
 
     Returns:
@@ -116,21 +118,25 @@ def pretrained(
     config = classifier.config
     decisive = [config.tokenizer, config.vocabulary, config.embedding, config.units, config.bidirectional, settings]
     name = fingerprint([repr(decisive).encode(), *(text.encode() for text in dataset.training.texts)])[:12]
-    folder = folder / f"pretraining-{name}"
-    weights = folder / "weights.npz"
-    if not weights.exists():
+    own = folder / f"pretraining-{name}"
+    shared = folder.parent / own.name
+    if not shared.exists():
         keras.utils.set_random_seed(settings.seed)
         made = build(config)  # anew, so that it does not depend on the seed of the run that comes first
-        pretrain(made, dataset, settings, folder, verbose)
+        pretrain(made, dataset, settings, own, verbose)
         trained = {layer.name: made.get_layer(layer.name).get_weights() for layer in layers}
         values = {name + str(number): each for name, arrays in trained.items() for number, each in enumerate(arrays)}
-        unfinished = folder / "unfinished.npz"
-        np.savez(unfinished, **values, allow_pickle=False)
-        unfinished.replace(weights)
-    with np.load(weights, allow_pickle=False) as stored:
+        np.savez(own / WEIGHTS, **values, allow_pickle=False)
+        try:
+            own.rename(shared)
+        except OSError:
+            if not shared.exists():
+                raise
+            shutil.rmtree(own)  # a run that began at the same time was done first
+    with np.load(shared / WEIGHTS, allow_pickle=False) as stored:
         for layer in layers:
             layer.set_weights([stored[layer.name + str(number)] for number in range(len(layer.weights))])
-    return folder / HISTORY
+    return shared / HISTORY
 
 
 def pretrain(

@@ -12,6 +12,7 @@ from lstm_zoo.data.catalogue import SOURCES
 from lstm_zoo.data.texts import TextDataset
 from lstm_zoo.evaluation import inputs_of
 from lstm_zoo.exporters import export
+from lstm_zoo.models.sentiment import CLIP_TOKENS
 
 if TYPE_CHECKING:
     import keras
@@ -105,6 +106,10 @@ def _caveats(entry: Entry, dataset: Dataset, synthetic: float) -> list[str]:
             "a part in time of its own for each split."
         )
     if isinstance(dataset, TextDataset):
+        caveats.append(
+            f"`{entry.name}_int8.tflite` reads the first {CLIP_TOKENS} tokens of a text and no more; "
+            f"`lstm-zoo export {entry.name} FILE --profile mediapipe --samples 1000` makes one that reads 1,000."
+        )
         known = len(dataset.testing) - len(dataset.testing.without(dataset.training))
         if known:
             caveats.append(f"{known:,} test texts are **also training texts**: the split is used as it was published.")

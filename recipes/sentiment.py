@@ -26,6 +26,7 @@ from lstm_zoo import artifact, data, inspect, registry
 from lstm_zoo.calibration import calibrate
 from lstm_zoo.config import is_given, override
 from lstm_zoo.data import small_texts
+from lstm_zoo.errors import InvalidInputError
 from lstm_zoo.evaluation import evaluate
 from lstm_zoo.experiment import minutes
 from lstm_zoo.exporters import certificate
@@ -75,6 +76,8 @@ OF_MODEL = {
 PRETRAINED = {"pretraining_epochs": 6, "epochs": 4, "crop": 800, "learning_rate": 0.012, "epsilon": 2e-3}
 OF_SENTENCES = {"epochs": 4, "embedding_dropout": 0.4, "learning_rate": 0.004, "epsilon": 2e-4}
 is_yardstick = arguments.name == "keras_lstm"  # Keras's own LSTM, to beat: trained here, but no entry of the zoo
+if is_yardstick and arguments.tune:
+    raise InvalidInputError("--tune: keras_lstm is there to be beaten, and is not tuned; leave --tune out")
 entry = replace(registry.ENTRIES["sentiment" if is_yardstick else arguments.name], dataset=arguments.dataset)
 experiment = override(TextExperiment(), {f"model.{name}": value for name, value in entry.options.items()})
 settings = {} if arguments.smoke else OF_MODEL.get(arguments.name, {})
@@ -136,7 +139,7 @@ def score(settings, trial_folder):
 
 size_limit = min(arguments.size_limit, 300_000) if arguments.name == "sentiment_tiny" else arguments.size_limit
 space = {name: values for name, values in sentiment.SEARCH_SPACE.items() if not is_given(name, arguments.settings)}
-if arguments.tune and not is_yardstick:
+if arguments.tune:
     results = search(space, score, folder / "tuning", trials=arguments.tune)
     print(results)
     experiment = override(experiment, results[0].settings)

@@ -72,7 +72,7 @@ def test_words_that_follow_each_other_are_learnt(dataset, tmp_path):
     """From the loss of a guess among all words to next to none."""
     model = classifier()
     before = {layer.name: layer.get_weights() for layer in model.layers}
-    record = pretrained(model, dataset, SETTINGS, tmp_path, verbose=0)
+    record = pretrained(model, dataset, SETTINGS, tmp_path / "run", verbose=0)
     losses = history(record)
     assert len(losses) == SETTINGS.epochs
     assert losses[-1] < 0.5 < 1.0 < losses[0]
@@ -88,11 +88,11 @@ def test_words_that_follow_each_other_are_learnt(dataset, tmp_path):
 def test_runs_of_all_seeds_share_it_and_others_do_not(dataset, tmp_path, monkeypatch):
     short = SETTINGS.replace(epochs=1)
     first, second = classifier(), classifier()
-    pretrained(first, dataset, short, tmp_path, verbose=0)
+    pretrained(first, dataset, short, tmp_path / "run", verbose=0)
     made = []
     monkeypatch.setattr(pretraining, "pretrain", lambda *given: made.append(given) or 1 / 0)
     keras.utils.set_random_seed(9)
-    pretrained(second, dataset, short, tmp_path, verbose=0)
+    pretrained(second, dataset, short, tmp_path / "run", verbose=0)
     for name in ("embedding", "forward", "backward"):
         for one, other in zip(first.get_layer(name).weights, second.get_layer(name).weights, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -101,7 +101,7 @@ def test_runs_of_all_seeds_share_it_and_others_do_not(dataset, tmp_path, monkeyp
     other_texts = TextDataset("others", dataset.label_names, others, dataset.validation, dataset.testing)
     for settings, texts in ((short.replace(learning_rate=1e-3), dataset), (short, other_texts)):
         with pytest.raises(ZeroDivisionError):
-            pretrained(second, texts, settings, tmp_path, verbose=0)
+            pretrained(second, texts, settings, tmp_path / "run", verbose=0)
 
 
 def test_it_is_the_same_whatever_run_comes_first(dataset, tmp_path):
@@ -109,9 +109,25 @@ def test_it_is_the_same_whatever_run_comes_first(dataset, tmp_path):
     for seed in (1, 2):
         keras.utils.set_random_seed(seed)
         model = sentiment.build(classifier().config)
-        pretrained(model, dataset, SETTINGS.replace(epochs=1), tmp_path / str(seed), verbose=0)
+        pretrained(model, dataset, SETTINGS.replace(epochs=1), tmp_path / str(seed) / "run", verbose=0)
         weights.append(model.get_layer("embedding").get_weights()[0])
     np.testing.assert_allclose(*weights, atol=1e-6)
+
+
+def test_of_two_that_begin_at_once_the_first_to_be_done_is_kept(dataset, tmp_path, monkeypatch):
+    short, whole = SETTINGS.replace(epochs=1), pretraining.pretrain
+    first, second = classifier(), classifier()
+
+    def meanwhile(*given):
+        monkeypatch.setattr(pretraining, "pretrain", whole)
+        pretrained(first, dataset, short, tmp_path / "quick", verbose=0)
+        whole(*given)
+
+    monkeypatch.setattr(pretraining, "pretrain", meanwhile)
+    record = pretrained(second, dataset, short, tmp_path / "slow", verbose=0)
+    for one, other in zip(first.get_layer("forward").weights, second.get_layer("forward").weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [file.name for file in tmp_path.glob("*") if list(file.iterdir())] == [record.parent.name]
 
 
 def test_a_run_begins_with_it_and_counts_its_minutes(dataset, tmp_path, monkeypatch):

@@ -140,6 +140,7 @@ def test_card_of_texts_speaks_of_texts():
         "`[batch, 2]`: negative, positive",
         "Maas et al., ACL 2011); licence: none stated.",
         "3 training, 2 validation and 3 test texts",
+        "`sentiment_int8.tflite` reads the first 256 tokens",
         "| on the test texts | accuracy |",
     ):
         assert part in text

@@ -16,6 +16,7 @@ from lstm_zoo.frontends.text import PADDING, START, UNKNOWN, as_texts, tokenizer
 from lstm_zoo.layers import GatedLSTM
 
 TEXTS_AT_ONCE = 64
+CLIP_TOKENS = 256  # of an exported file with a fixed length
 LONGEST_TEXT = 65_536  # tokens; bounds the memory that a text takes to some 2 GB
 
 # === Layers ===
@@ -182,7 +183,12 @@ class TextClassifier(keras.Model):
             x: texts, or what :meth:`keras.Model.predict` takes.
             batch_size: texts at once, 64 where ``None``.
             verbose: 0 for no progress bar.
+
+        Raises:
+            InvalidInputError: the texts are none, or ``batch_size`` is no number of texts.
         """
+        if batch_size is not None and batch_size < 1:
+            raise InvalidInputError(f"batch_size: got {batch_size}; expected at least 1, or None")
         if not _is_raw(x) or _has_ids(x):
             return super().predict(self._prepare(x), batch_size=batch_size, verbose=verbose, **kwargs)
         texts = as_texts(x)
@@ -291,7 +297,7 @@ class SentimentConfig(ModelConfig):
     @property
     def clip_tokens(self) -> int:
         """Tokens that exported files of fixed length take where no other length is asked for."""
-        return 256
+        return CLIP_TOKENS
 
 
 CONFIG = SentimentConfig

@@ -77,7 +77,7 @@ def run(
             compile_in_training(model)
         if experiment.pretraining_epochs and isinstance(model, TextClassifier):
             settings = PretrainingConfig(epochs=experiment.pretraining_epochs)
-            history = pretrained(model, dataset, settings, folder.parent, verbose)
+            history = pretrained(model, dataset, settings, folder, verbose)
             shutil.copyfile(history, folder / shared.PRETRAINING)
             keras.utils.set_random_seed(experiment.training.seed)
 

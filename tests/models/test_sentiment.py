@@ -82,6 +82,8 @@ def test_predict_keeps_the_order(model):
     texts = [" ".join(["great"] * (number % 7) + ["dull"] * (number % 3)) for number in range(150)]
     np.testing.assert_allclose(model.predict(texts, verbose=0), model(texts), atol=1e-6)
     np.testing.assert_allclose(model.predict(texts, batch_size=7, verbose=0), model(texts), atol=1e-6)
+    with pytest.raises(InvalidInputError, match="batch_size: got 0"):
+        model.predict(texts, batch_size=0)
 
 
 def test_predict_takes_ids_and_datasets_of_them_as_keras_does(model):

@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from lstm_zoo.exporters.flatbuffer import add_tensor, constant, operator_code, pack, parse
+from lstm_zoo.exporters.flatbuffer import add_tensor, constant, operator_code
 
 FEWEST = 1_024  # elements, as in files with 8-bit weights; the constants of a front end are smaller, and need 32 bits
 
 
-def store_in_16_bits(content: bytes) -> bytes:
-    """The float32 file with every constant of 1,024 elements and more in 16 bits.
+def store_in_16_bits(model: Any) -> None:
+    """Put every constant of 1,024 elements and more of a float32 file into 16 bits.
 
     The converter's own float16 takes small constants too, which saves a few bytes and costs digits: the floor under a
     logarithm, the scale of a normalisation.
     """
-    model = parse(content)
     for graph in model.subgraphs:
         indices = [
             index
@@ -30,7 +29,6 @@ def store_in_16_bits(content: bytes) -> bytes:
             values = constant(model, graph, index)
             if values is not None:
                 graph.operators.insert(0, _dequantize(model, graph, index, values))
-    return pack(model)
 
 
 def _dequantize(model: Any, graph: Any, index: int, values: np.ndarray) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers  # type: ignore[import-untyped]
 
-from lstm_zoo.exporters.flatbuffer import add_tensor, constant, kind, operator_code, pack, parse
+from lstm_zoo.exporters.flatbuffer import add_tensor, constant, kind, operator_code
 from lstm_zoo.exporters.fused import (
     BIASES,
     CELL_STATE,
@@ -40,19 +40,16 @@ SHUT = 1e4  # minus this is added to every gate while the states are cleared: th
 INTEGER_STEPS = 3
 
 
-def fuse(content: bytes) -> bytes:
-    """The float32 file with the builtin operator in the place of each custom one, not yet started from zero."""
-    model = parse(content)
+def fuse(model: Any) -> None:
+    """Put the builtin operator in the place of each custom one of a float32 file, not yet started from zero."""
     for graph in model.subgraphs:
         for operator in graph.operators:
             if _is_ours(model, operator):
                 _make_builtin(model, graph, operator)
-    return pack(model)
 
 
-def quantize_weights(content: bytes) -> bytes:
-    """The file with the operators' matrices in 8 bits, as the converter makes those of other operators."""
-    model = parse(content)
+def quantize_weights(model: Any) -> None:
+    """Put the operators' matrices into 8 bits, as the converter does with those of other operators."""
     for graph, operator in fused_operators(model):
         matrices = [slot for slot in MATRICES if operator.inputs[slot] >= 0]
         if sum(np.prod(graph.tensors[operator.inputs[slot]].shape) for slot in matrices) < FEWEST_TO_QUANTIZE:
@@ -60,25 +57,20 @@ def quantize_weights(content: bytes) -> bytes:
         # All or none: the operator wants them of one type, and the peepholes too.
         for slot in (*matrices, *(slot for slot in PEEPHOLE_SLOTS if operator.inputs[slot] >= 0)):
             operator.inputs[slot] = _in_8_bits(model, graph, operator.inputs[slot])
-    return pack(model)
 
 
-def start_from_zero(content: bytes) -> bytes:
-    """The file with the state of every LSTM operator cleared at the beginning of each call."""
-    model = parse(content)
+def start_from_zero(model: Any) -> None:
+    """Have the state of every LSTM operator cleared at the beginning of each call."""
     for graph, operator in fused_operators(model):
         graph.operators.insert(graph.operators.index(operator), _clearing(model, graph, operator))
-    return pack(model)
 
 
-def without_start(content: bytes) -> bytes:
+def without_start(model: Any) -> None:
     """The opposite of :func:`start_from_zero`."""
-    model = parse(content)
     for graph, operator in fused_operators(model):
         used = {*graph.outputs, *(index for reader in graph.operators for index in reader.inputs)}
         if operator.outputs[0] not in used:  # that of the one that clears the states is not
             graph.operators.remove(operator)
-    return pack(model)
 
 
 def fused_operators(model: Any) -> Iterator[tuple[Any, Any]]:

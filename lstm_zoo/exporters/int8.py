@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from lstm_zoo.exporters.fused import CELL_STATE
 CELL_STATES = (1.0, 64.0)  # the operator's 8-bit form computes tanh of cell states within these bounds, else nothing
 
 
-def quantize(content: bytes, representative: dict[str, np.ndarray], float_layers: list[str]) -> bytes:
-    """The float32 TFLite file ``content`` with 8-bit weights and activations; inputs and outputs stay float32.
+def quantize(content: bytes, representative: dict[str, np.ndarray], float_layers: list[str]) -> Any:
+    """The float32 TFLite file ``content`` with 8-bit weights and activations, taken apart as by ``flatbuffer.parse``.
+
+    Inputs and outputs stay float32.
 
     Args:
         content: a file of one signature, without loops: calibrating those crashes the process. Its LSTM operators start
@@ -35,33 +38,36 @@ def quantize(content: bytes, representative: dict[str, np.ndarray], float_layers
             yield key, {name: values[at : at + 1] for name, values in representative.items()}
 
     content = calibrator.add_intermediate_tensors(content)
-    key = parse(content).signatureDefs[0].signatureKey.decode()
+    model = parse(content)
+    key = model.signatureDefs[0].signatureKey.decode()
     calibrated = calibrator.Calibrator(content, [], []).calibrate(examples)
+    ranges = parse(calibrated)
+    # Only the examples have to start from zero. The quantiser takes no two operators with one state.
+    fused_file.without_start(ranges)
+    _bound_cell_states(ranges)
     quantized = mlir_quantize(
-        # Only the examples have to start from zero. The quantiser takes no two operators with one state.
-        _bounded_cell_states(fused_file.without_start(calibrated)),
+        pack(ranges),
         disable_per_channel_for_dense_layers=True,  # FULLY_CONNECTED of a version that runtimes in the field have
-        denylisted_nodes=_outputs_of(content, float_layers),
+        denylisted_nodes=_outputs_of(model, float_layers),
     )
-    return fused_file.start_from_zero(quantized)
+    result = parse(quantized)
+    fused_file.start_from_zero(result)
+    return result
 
 
-def _bounded_cell_states(calibrated: bytes) -> bytes:
-    model = parse(calibrated)
+def _bound_cell_states(model: Any) -> None:
     for graph, operator in fused_file.fused_operators(model):
         seen = graph.tensors[operator.inputs[CELL_STATE]].quantization
         largest = float(np.clip(np.abs([*seen.min, *seen.max]).max(), *CELL_STATES))
         seen.min, seen.max = [-largest], [largest]
-    return pack(model)
 
 
-def _outputs_of(content: bytes, layers: list[str]) -> list[str]:
+def _outputs_of(model: Any, layers: list[str]) -> list[str]:
     """Names of the tensors that operators of ``layers`` make.
 
     Tensors are called after the layers they come from, such as ``speech_1/log_mel_1/Log``: TensorFlow numbers the names
     of layers that are traced once more.
     """
-    model = parse(content)
     names = [
         graph.tensors[output].name.decode()
         for graph in model.subgraphs

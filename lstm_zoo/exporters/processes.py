@@ -16,8 +16,10 @@ from lstm_zoo.errors import ExportError
 ERRORS_SHOWN, LINES_SHOWN, LONGEST_LINE = 3, 15, 400
 # What TensorFlow says of processors and CUDA before any setting reaches it: severity and date, and what goes with it.
 NOISE = re.compile(r"[IWE]\d{4} \d\d:|\d{4}-\d\d-\d\d|WARNING: All log messages before|To enable the following")
-# How the converter says what it could not convert, behind the place in the model's graph and all who called it.
-LOCATED = re.compile(r'loc\(.*?"(?P<place>[^"@]+)(?:@[^"]*)?"\].*?error: (?P<reason>.*)')
+# How the converter says what it could not convert, behind the place in the model's graph and all who called it; the
+# word "error" stands on either side of them.
+PLACE = r'loc\(.*?"(?P<place>[^"@]+)(?:@[^"]*)?"\].*?'
+LOCATED = re.compile(f"^.*?error: {PLACE}\\)+: (?P<reason>.*)"), re.compile(f"^.*?{PLACE}error: (?P<reason>.*)")
 REPEATED = re.compile(r"error: failed while converting: '\w+': *$|tensorflow\.\S*ConverterError: ")  # after the reasons
 
 
@@ -58,7 +60,8 @@ def _telling_lines(output: str) -> list[str]:
     """The lines that speak of an error, which the converter buries under its graphs; else the last ones."""
     lines = [line for line in output.strip().splitlines() if not NOISE.match(line)]
     errors = [line for line in lines if "error: " in line.lower() and not REPEATED.match(line)]
-    errors = [LOCATED.sub(r"error: \g<place>: \g<reason>", line) for line in errors]
+    for located in LOCATED:
+        errors = [located.sub(r"error: \g<place>: \g<reason>", line) for line in errors]
     shown = list(dict.fromkeys(errors))[:ERRORS_SHOWN] or lines[-LINES_SHOWN:]
     return [line[:LONGEST_LINE] for line in shown]
 

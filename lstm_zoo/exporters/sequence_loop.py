@@ -85,6 +85,8 @@ def _run(
     elif steps is None:
         steps = next(some for length, some in STEPS_BY_LENGTH.items() if known >= length)
     looped = 0 if unrolled else time - time % steps
+    if unrolled:  # traced once, and not for every step; the converter writes the calls out
+        step = tf.function(step, autograph=False)
     if known is None:  # nor is then the number of the steps left over, for which there is a second loop
         outputs = _empty(time, states) if collect else None
         states, outputs = _loop(step, inputs, states, outputs, 0, looped, steps)

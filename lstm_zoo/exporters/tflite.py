@@ -114,30 +114,29 @@ def _convert_in(folder: Path) -> None:
     if settings["text"]:
         importlib.import_module("tensorflow_text")  # whose operators TensorFlow must know
     custom = settings["text"] or settings["profile"] == "mediapipe"  # which become builtin ones right after
-    content = _convert_saved_model(folder / "traced", quantize, custom)
-    content = fused_file.fuse(content)
+    # Taken apart once, because that takes long: an unrolled loop has some ten thousand operators.
+    model = flatbuffer.parse(_convert_saved_model(folder / "traced", quantize, custom))
+    fused_file.fuse(model)
     if quantize == "float16":
-        content = float16.store_in_16_bits(content)
+        float16.store_in_16_bits(model)
     if quantize == "dynamic_int8":
-        content = fused_file.quantize_weights(content)
-    content = fused_file.start_from_zero(content)
-    _check_loops(content, settings)
+        fused_file.quantize_weights(model)
+    fused_file.start_from_zero(model)
+    _check_loops(len(model.subgraphs), settings)
     if quantize == "int8":
         with np.load(folder / "representative.npz", allow_pickle=False) as arrays:
-            content = int8.quantize(content, dict(arrays), settings["float_layers"])
-    content = flatbuffer.compact(content)
+            model = int8.quantize(flatbuffer.pack(model), dict(arrays), settings["float_layers"])
+    flatbuffer.compact(model)
     try:
-        (folder / "model.tflite").write_bytes(content)
+        (folder / "model.tflite").write_bytes(flatbuffer.pack(model))
     except OSError as error:
         sys.exit(f"{folder} could not be written: {error}")
 
 
-def _check_loops(content: bytes, settings: dict[str, Any]) -> None:
+def _check_loops(graphs: int, settings: dict[str, Any]) -> None:
     """Loops are graphs of their own, beside one for each signature; running them to calibrate crashes the process."""
-    from lstm_zoo.exporters.flatbuffer import parse
-
     fitting = settings["profile"] == "default" and settings["quantize"] != "int8"
-    if not fitting and len(parse(content).subgraphs) > settings["signatures"]:
+    if not fitting and graphs > settings["signatures"]:
         names = ", ".join(settings["other_loops"]) or "a layer"
         sys.exit(
             f"error: {names} is a loop, which only profile='default' can have, and not in int8; keras.layers.LSTM and "

@@ -56,6 +56,12 @@ def test_operator_code_is_added_once(content):
     assert flatbuffer.operator_code(model, "DEQUANTIZE", 2) == first + 1
 
 
+def compact(content):
+    model = flatbuffer.parse(content)
+    flatbuffer.compact(model)
+    return flatbuffer.pack(model)
+
+
 def test_equal_constants_are_stored_once_and_unused_things_are_left_out(content):
     model = flatbuffer.parse(content)
     graph = model.subgraphs[0]
@@ -64,7 +70,7 @@ def test_equal_constants_are_stored_once_and_unused_things_are_left_out(content)
     flatbuffer.operator_code(model, "DEQUANTIZE", 3)
     swollen = flatbuffer.pack(model)
     assert len(swollen) > len(content) + large.nbytes
-    assert flatbuffer.compact(swollen) == content
+    assert compact(swollen) == content
 
     twins = flatbuffer.parse(content)
     graph = twins.subgraphs[0]
@@ -72,7 +78,7 @@ def test_equal_constants_are_stored_once_and_unused_things_are_left_out(content)
     flatbuffer.add_tensor(twins, graph, "twin", flatbuffer.constant(twins, graph, weights))
     before = len(twins.buffers)
     graph.outputs = [*graph.outputs, len(graph.tensors) - 1]  # so that it is used
-    assert len(flatbuffer.parse(flatbuffer.compact(flatbuffer.pack(twins))).buffers) == before - 1
+    assert len(flatbuffer.parse(compact(flatbuffer.pack(twins))).buffers) == before - 1
 
 
 def test_compact_keeps_the_signature(content):

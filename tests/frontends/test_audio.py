@@ -21,7 +21,11 @@ from lstm_zoo.models import ds_cnn
 from lstm_zoo.models.speech import SpeechConfig
 
 FRONT_ENDS = {
-    **{name: SpeechConfig.create(entry.options).front_end for name, entry in registry.ENTRIES.items()},
+    **{
+        name: SpeechConfig.create(entry.options).front_end
+        for name, entry in registry.ENTRIES.items()
+        if entry.family == "speech"
+    },
     "ds_cnn": ds_cnn.FRONT_END,
 }
 DEMO = Path(lstm_zoo.__file__).parent / "assets" / "demo.wav"

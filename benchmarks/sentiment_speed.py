@@ -10,7 +10,7 @@ padded, masked    keras.layers.LSTM as most examples have it: each review padded
                   embedding with mask_zero=True.
 padded            the same without a mask.
 in buckets        lstm_zoo's: batches of reviews of much the same length (lstm_zoo.data.text_batches), and GatedLSTM,
-                  which XLA compiles for each bucket in training (the recipe's compiled=true).
+                  which XLA compiles for each bucket in training, as it does Adam's update (the recipe's compiled=true).
 
 Training is an epoch of model.fit with Adam, inference an epoch of model.predict, each with its input pipeline. Keras's
 layer is not compiled: under XLA its gradient takes time that grows with the square of the length. The sides take turns,
@@ -44,6 +44,7 @@ from lstm_zoo.data.texts import TextSplit
 from lstm_zoo.frontends.text import PADDING, tokenizer
 from lstm_zoo.models import keras_lstm, sentiment
 from lstm_zoo.tasks.text import TextExperiment, compile_in_training, fit_to
+from lstm_zoo.training import compile_updates
 
 TARGET = 3.0  # times as many reviews as Keras's LSTM on padded ones
 MASKED, PADDED, BUCKETS = "keras.layers.LSTM, padded, masked", "keras.layers.LSTM, padded", "lstm_zoo, in buckets"
@@ -120,6 +121,7 @@ def sides(work: Work, experiment: TextExperiment) -> dict[str, Side]:
     compile_in_training(found[BUCKETS].model)
     for side in found.values():
         side.model.compile("adam", "categorical_crossentropy", jit_compile=False)
+    compile_updates(found[BUCKETS].model.optimizer)
     if len({side.counted() for side in found.values()}) > 1:
         sys.exit("the sides read different tokens: nothing to compare")
     return found

@@ -184,3 +184,32 @@ def test_averaging_and_smoothing_are_as_set():
 def test_settings_that_make_no_sense_are_refused(setting):
     with pytest.raises(InvalidInputError, match=f"TrainingConfig: {next(iter(setting))}: "):
         TrainingConfig.create(setting)
+
+
+def test_compiled_updates_are_those_of_the_optimizer():
+    """With every option on; an embedding of which a batch uses some rows, and some of them twice."""
+    generator = np.random.default_rng(0)
+    ids, targets = generator.integers(0, 30, (64, 8)), np.eye(2)[generator.integers(0, 2, 64)]
+    settings = TrainingConfig(epochs=2, warm_up=0.5, weight_decay=0.1, average=0.9)
+
+    def trained(compiled):
+        keras.utils.set_random_seed(0)
+        layers = [
+            keras.layers.Embedding(40, 3),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(2, "softmax"),
+        ]
+        model = keras.Sequential([keras.Input((8,), dtype="int32"), *layers])
+        compile_model(model, settings.replace(compiled=compiled), 8)
+        if not compiled:
+            own = model.optimizer.apply
+            # What Keras itself does with rows that come twice is not Adam's; see compile_updates.
+            model.optimizer.apply = lambda grads, variables=None: own(
+                [tf.convert_to_tensor(g) for g in grads], variables
+            )
+        model.fit(ids, targets, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        assert int(model.optimizer.iterations) == 16
+        return model.get_weights()
+
+    for one, other in zip(trained(True), trained(False), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

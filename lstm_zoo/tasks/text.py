@@ -30,7 +30,6 @@ class TextExperiment(shared.Experiment):
     model: SentimentConfig = SentimentConfig(vocabulary=NO_VOCABULARY)
     vocabulary_size: int = Field(20_000, ge=4, le=1_000_000, description="ids, with those of the special tokens")
     crop: int = Field(400, ge=2, description="tokens of a text that an epoch trains on; longer ones are cut at random")
-    compiled: bool = Field(False, description="XLA compiles the LSTMs for each bucket: faster for small batches")
     pretraining_epochs: int = Field(0, ge=0, description="of language models on the training texts, before training")
     training: TrainingConfig = TrainingConfig(
         epochs=6, batch_size=64, warm_up=0.3, learning_rate=1.5e-3, weight_decay=0.01, average=0.99
@@ -68,12 +67,12 @@ def run(
             training.seed,
             crop=experiment.crop,
             classes=classes,
-            few_shapes=experiment.compiled,
+            few_shapes=training.compiled,
         )
         return shared.Feed(batches, steps, validation_batches(dataset.validation, tokenize, VALIDATION_BATCH, classes))
 
     def prepare(model: keras.Model) -> None:
-        if experiment.compiled:
+        if experiment.training.compiled:
             compile_in_training(model)
         if experiment.pretraining_epochs and isinstance(model, TextClassifier):
             settings = PretrainingConfig(epochs=experiment.pretraining_epochs)

@@ -7,6 +7,7 @@ learns from the training texts alone.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -118,21 +119,21 @@ def pretrained(
     config = classifier.config
     decisive = [config.tokenizer, config.vocabulary, config.embedding, config.units, config.bidirectional, settings]
     name = fingerprint([repr(decisive).encode(), *(text.encode() for text in dataset.training.texts)])[:12]
-    own = folder / f"pretraining-{name}"
-    shared = folder.parent / own.name
-    if not shared.exists():
+    own = folder.resolve() / f"pretraining-{name}"
+    shared = own.parents[1] / own.name
+    if not (shared / WEIGHTS).exists():
         keras.utils.set_random_seed(settings.seed)
         made = build(config)  # anew, so that it does not depend on the seed of the run that comes first
         pretrain(made, dataset, settings, own, verbose)
         trained = {layer.name: made.get_layer(layer.name).get_weights() for layer in layers}
         values = {name + str(number): each for name, arrays in trained.items() for number, each in enumerate(arrays)}
         np.savez(own / WEIGHTS, **values, allow_pickle=False)
-        try:
+        with contextlib.suppress(OSError):  # a run that began at the same time was done first, or it is another disk
             own.rename(shared)
-        except OSError:
-            if not shared.exists():
-                raise
-            shutil.rmtree(own)  # a run that began at the same time was done first
+    if (shared / WEIGHTS).exists():
+        shutil.rmtree(own, ignore_errors=True)
+    else:
+        shared = own
     with np.load(shared / WEIGHTS, allow_pickle=False) as stored:
         for layer in layers:
             layer.set_weights([stored[layer.name + str(number)] for number in range(len(layer.weights))])

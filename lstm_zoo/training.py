@@ -75,7 +75,8 @@ def compile_updates(optimizer: keras.optimizers.Optimizer) -> None:
     apply = optimizer.apply
 
     def compiled(grads: Any, trainable_variables: Any = None) -> None:
-        dense = [tf.convert_to_tensor(grad) for grad in grads]  # of one shape, whatever rows of an embedding were used
+        # Of one shape, whatever rows of an embedding were used.
+        dense = [None if grad is None else tf.convert_to_tensor(grad) for grad in grads]
         update = tf.function(lambda dense: apply(dense, trainable_variables), jit_compile=True, autograph=False)
         update(dense)
 

@@ -141,3 +141,15 @@ def test_a_run_begins_with_it_and_counts_its_minutes(dataset, tmp_path, monkeypa
         np.testing.assert_array_equal(seen[0][0], stored["forward0"])
     assert (tmp_path / "run" / shared.PRETRAINING).read_text() == (folder / shared.HISTORY).read_text()
     assert 0 < shared.minutes(tmp_path / "run") < 5
+
+
+def test_where_it_cannot_be_shared_it_stays_in_the_run(dataset, tmp_path, monkeypatch):
+    def other_disk(*_):
+        raise OSError("Invalid cross-device link")
+
+    monkeypatch.setattr("pathlib.Path.rename", other_disk)
+    model = classifier()
+    record = pretrained(model, dataset, SETTINGS.replace(epochs=1), tmp_path / "run", verbose=0)
+    assert record.parent.parent == tmp_path / "run"
+    with np.load(record.parent / "weights.npz", allow_pickle=False) as stored:
+        np.testing.assert_array_equal(model.get_layer("forward").get_weights()[0], stored["forward0"])

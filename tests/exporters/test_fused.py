@@ -131,7 +131,7 @@ def test_a_count_beyond_ten_is_not_clipped():
     ones = np.ones((1, 40, 1), "float32")
     expected = answers(model, ones)
     np.testing.assert_allclose(run(convert(model, profile="mediapipe"), ones), expected, atol=1e-6)
-    content = fused_file.parse(convert(model, profile="mediapipe"))
+    content = flatbuffer.parse(convert(model, profile="mediapipe"))
     options = [
         each.builtinOptions for each in content.subgraphs[0].operators if hasattr(each.builtinOptions, "cellClip")
     ]

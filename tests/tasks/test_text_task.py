@@ -104,6 +104,18 @@ def test_feed_crops_training_and_leaves_validation_whole(dataset, experiment, tm
     assert max(ids.shape[1] for ids, _ in validation.as_numpy_iterator()) == whole > 7
 
 
+def test_compiled_training_has_few_shapes_and_compiles_them(dataset, experiment, tmp_path, monkeypatch):
+    fed = []
+    monkeypatch.setattr(shared, "train", lambda *given, **_: fed.extend(given))
+    short = override(experiment, {"compiled": True, "batch_size": 4})
+    run(lambda: sentiment.build(short.model), short, dataset, tmp_path, verbose=0)
+    model, batches, steps, *_ = fed
+    shapes = {ids.shape for ids, _ in batches.take(steps).as_numpy_iterator()}
+    lengths = {time for _, time in shapes}
+    assert len(shapes) <= 2 * len(lengths) < len({len(ids) for ids in model.tokenizer(dataset.training.texts).numpy()})
+    assert {model.get_layer(name).jit_compile for name in ("forward", "backward")} == {"training"}
+
+
 def test_baselines_are_named(dataset):
     found = baselines(dataset)
     assert list(found) == [

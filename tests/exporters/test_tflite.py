@@ -142,6 +142,7 @@ def test_failure_of_a_process_shows_its_last_words():
 def test_what_the_converter_says_twice_in_two_forms_is_said_once():
     place = 'loc(callsite(fused["Op:", "model/noisy_1/Op@__inference_<lambda>_7"] at fused["Call:", "Call@fn"]))'
     lines = [f"<unknown>:0: error: {place}: 'tf.Op' op is neither", f"{place}: error: 'tf.Op' op is neither"]
+    lines += ["error: failed while converting: 'main': ", "<unknown>:0: error: failed while converting: 'main': "]
     with pytest.raises(ExportError) as caught:
         run_python(["-c", f"import sys; print(*{lines}, sep='\\n', file=sys.stderr); sys.exit(1)"], "it")
     assert str(caught.value).splitlines()[1:] == ["error: model/noisy_1/Op: 'tf.Op' op is neither"]

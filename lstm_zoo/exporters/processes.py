@@ -20,9 +20,8 @@ NOISE = re.compile(r"[IWE]\d{4} \d\d:|\d{4}-\d\d-\d\d|WARNING: All log messages 
 # word "error" stands on either side of them.
 PLACE = r'loc\(.*?"(?P<place>[^"@]+)(?:@[^"]*)?"\].*?'
 LOCATED = re.compile(f"^.*?error: {PLACE}\\)+: (?P<reason>.*)"), re.compile(f"^.*?{PLACE}error: (?P<reason>.*)")
-REPEATED = re.compile(
-    r"(<unknown>:0: )?error: failed while converting: '\w+': *$|tensorflow\.\S*ConverterError: "
-)  # after the reasons
+# What follows the reasons and adds nothing.
+REPEATED = re.compile(r"(<unknown>:0: )?error: failed while converting: '\w+': *$|tensorflow\.\S*ConverterError: ")
 
 
 def run_python(arguments: Sequence[str | Path], doing: str, seconds: float | None = None) -> None:
